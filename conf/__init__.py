@@ -1,0 +1,1 @@
+"""Values of the configuration; the schema is ``harness.config``."""

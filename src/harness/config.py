@@ -1,0 +1,273 @@
+"""The typed configuration tree of every command.
+
+One tree serves all commands, so that stages run one by one on a run directory see what `run` sees.
+YAML files under ``conf/`` hold values only; code receives these dataclasses.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from harness.digest import digest_of
+from harness.errors import UsageError
+
+STAGES = ("gate", "train", "probe", "report")
+
+
+@dataclass
+class Data:
+    """Where meetings and their manifest come from.
+
+    Attributes:
+        source: demo, qmsum or folder.
+        root: content store (folder), or the folder of QMSum's JSON files (qmsum); made for demo.
+        manifest: signed manifest directory; made by a seeded rule for demo and qmsum.
+        work: where sources that make their own manifest keep it.
+        seed: seed of the generator (demo) and of the consent rule (demo, qmsum).
+        series: qmsum only: series to use; empty uses every series with three or more meetings.
+    """
+
+    source: str = "demo"
+    root: str = ""
+    manifest: str = ""
+    work: str = ".harness"
+    seed: int = 0
+    series: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Job:
+    """What the run asks permission for; all of it must lie in the manifest's scope.
+
+    Attributes:
+        controller: who trains (URI); consent to another controller is no consent.
+        purpose: DPV purpose, for example ``dpv:ResearchAndDevelopment``.
+        modalities: what is trained on; each must be consented to by name.
+    """
+
+    controller: str = "https://demo.example"
+    purpose: str = "dpv:ResearchAndDevelopment"
+    modalities: list[str] = field(default_factory=lambda: ["transcript"])
+
+
+@dataclass
+class Gate:
+    """Attributes: require_all: exit 3 when anything at all is denied."""
+
+    require_all: bool = False
+
+
+@dataclass
+class Model:
+    """The frozen base model.
+
+    Attributes:
+        source: smollm2-135m (embedded), hub, or tiny (random weights, for tests).
+        name: hub only: ORG/NAME in the Hugging Face cache or hub.
+        revision: hub only: branch, tag or commit.
+        dtype: auto (bfloat16 where the machine computes in it, else float32), bfloat16, float32.
+        cache: where converted base models are kept.
+    """
+
+    source: str = "smollm2-135m"
+    name: str = ""
+    revision: str | None = None
+    dtype: str = "auto"
+    cache: str = "${oc.env:HARNESS_CACHE,.harness/models}"
+
+
+@dataclass
+class Corpus:
+    """Attributes: row_tokens: length of a packed row, and the longest document, in tokens;
+    meeting_tokens: read at most so many tokens of each meeting (0 for all)."""
+
+    row_tokens: int = 512
+    meeting_tokens: int = 0
+
+
+@dataclass
+class Canaries:
+    """Attributes: per_level: candidates at each repetition level; repetitions: the levels;
+    seed: seed of the secrets and of the planting coins."""
+
+    per_level: int = 32
+    repetitions: list[int] = field(default_factory=lambda: [1, 4, 16])
+    seed: int = 0
+
+
+@dataclass
+class Lora:
+    """LoRA (Hu et al. 2021) on the frozen base.
+
+    Attributes:
+        r: rank.
+        alpha: scale numerator; updates are scaled by alpha / r.
+        dropout: on the adapter's input.
+        targets: module names to adapt, or ``all-linear``.
+    """
+
+    r: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: str = "all-linear"
+
+
+@dataclass
+class Train:
+    """Optimisation.
+
+    Attributes:
+        epochs: passes over the packed corpus.
+        lr: peak learning rate of AdamW.
+        warmup: share of all steps spent warming up; cosine decay to ``lr_end`` x lr follows.
+        batch_rows: packed rows in one optimiser step.
+        clip: gradient norm bound.
+        checkpoint_steps: save what resume needs every so many optimiser steps.
+        eval_epochs: loss on the validation series every so many epochs (0 never).
+        patience: stop after so many evaluations without improvement (0 never).
+        threads: CPU threads (0 leaves torch's choice); part of what bit-exact resume needs.
+        accelerator: auto, cpu or cuda.
+        seed: seed of initialisation, order and dropout.
+    """
+
+    epochs: int = 8
+    lr: float = 2e-3
+    warmup: float = 0.05
+    lr_end: float = 0.1
+    weight_decay: float = 0.0
+    batch_rows: int = 1
+    clip: float = 1.0
+    checkpoint_steps: int = 20
+    eval_epochs: int = 2
+    patience: int = 0
+    threads: int = 0
+    accelerator: str = "auto"
+    seed: int = 0
+
+
+@dataclass
+class Probe:
+    """What is measured after training.
+
+    Attributes:
+        enforce: exit 6 when a primary probe is not PASS.
+        batch_tokens: padded tokens in one scoring batch.
+        prefixes: prefix lengths k (tokens) of the greedy extraction windows.
+        suffix: suffix length S (tokens) that must come back word for word.
+        windows: extraction windows taken from each document.
+        resamples: bootstrap draws, and permutations, behind each interval and p-value.
+        alpha_fpr: false-positive rate at which the true-positive rate is read.
+        near_tie: top-two margin (nats) below which a greedy decision is checked by generate.
+        seed: seed of resampling and of window choice.
+    """
+
+    enforce: bool = False
+    batch_tokens: int = 4096
+    prefixes: list[int] = field(default_factory=lambda: [8, 16, 32])
+    suffix: int = 16
+    windows: int = 3
+    resamples: int = 2000
+    alpha_fpr: float = 0.10
+    near_tie: float = 0.05
+    seed: int = 0
+
+
+@dataclass
+class Tracking:
+    """Attributes: mode: off, offline or online; project and group: of wandb."""
+
+    mode: str = "offline"
+    project: str = "meeting-harness"
+    group: str | None = None
+
+
+@dataclass
+class Config:
+    """Root of the tree.
+
+    Attributes:
+        name: of the run; the default run directory is ``runs/NAME``.
+        run_dir: where everything is written.
+        json: print the stage's summary as one JSON object, last line.
+    """
+
+    name: str = "demo"
+    run_dir: str = "runs/${name}"
+    json: bool = False
+    data: Data = field(default_factory=Data)
+    job: Job = field(default_factory=Job)
+    gate: Gate = field(default_factory=Gate)
+    model: Model = field(default_factory=Model)
+    corpus: Corpus = field(default_factory=Corpus)
+    canaries: Canaries = field(default_factory=Canaries)
+    lora: Lora = field(default_factory=Lora)
+    train: Train = field(default_factory=Train)
+    probe: Probe = field(default_factory=Probe)
+    tracking: Tracking = field(default_factory=Tracking)
+
+
+_STAGE_KEYS = {
+    "gate": ("data", "job"),
+    "train": ("data", "job", "model", "corpus", "canaries", "lora", "train"),
+    "probe": ("data", "job", "model", "corpus", "canaries", "lora", "train", "probe"),
+    "report": ("data", "job", "model", "corpus", "canaries", "lora", "train", "probe"),
+}
+_TRANSIENT = {
+    "data.root", "data.manifest", "data.work", "model.cache", "probe.enforce",
+}  # fmt: skip
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return ``{"train.lr": 0.002, ...}`` of a configuration dataclass or nested mapping."""
+    items = (
+        [(f.name, getattr(value, f.name)) for f in fields(value)]
+        if is_dataclass(value)
+        else list(value.items())
+    )
+    flat: dict[str, Any] = {}
+    for key, item in items:
+        if is_dataclass(item) or isinstance(item, dict):
+            flat |= flatten(item, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
+
+
+def stage_values(config: Config, stage: str) -> dict[str, Any]:
+    """The settings that decide what ``stage`` produces, flattened; places are left out."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if key.split(".")[0] in _STAGE_KEYS[stage] and key not in _TRANSIENT
+    }
+
+
+def config_digest(config: Config, stage: str = "report") -> str:
+    """SHA-256 of :func:`stage_values`; two runs with the same digest ask for the same thing."""
+    return digest_of(stage_values(config, stage))
+
+
+def check(config: Config) -> None:
+    """Refuse values that no stage could work with.
+
+    Raises:
+        UsageError: naming the key and what it may be.
+    """
+    _one_of("data.source", config.data.source, ("demo", "qmsum", "folder"))
+    _one_of("model.source", config.model.source, ("smollm2-135m", "hub", "tiny"))
+    _one_of("model.dtype", config.model.dtype, ("auto", "bfloat16", "float32"))
+    _one_of("tracking.mode", config.tracking.mode, ("off", "offline", "online"))
+    _one_of("train.accelerator", config.train.accelerator, ("auto", "cpu", "cuda"))
+    if config.model.source == "hub" and not config.model.name:
+        raise UsageError("CONFIG_VALUE", "model=hub needs a name", "model.name", "set ORG/NAME")
+    positive = ("corpus.row_tokens", "lora.r", "train.epochs", "train.batch_rows",
+                "train.checkpoint_steps", "probe.batch_tokens", "probe.suffix", "probe.resamples",
+                "probe.windows", "train.lr", "canaries.per_level")  # fmt: skip
+    flat = flatten(config)
+    for key in positive:
+        if flat[key] <= 0:
+            raise UsageError("CONFIG_VALUE", f"{flat[key]} is not above 0", key, "raise it")
+
+
+def _one_of(key: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise UsageError("CONFIG_VALUE", f"'{value}' is none of {', '.join(options)}", key)

@@ -1,0 +1,261 @@
+"""The run directory: contract files written atomically, stages claimed by attempt."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness.config import STAGES, Config, config_digest, flatten, stage_values
+from harness.errors import HarnessError, Preempted, Refused, UsageError
+
+SCHEMA = "harness/run/v1"
+GUARDED = ("private", "checkpoints", "adapter")
+
+
+def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all: temporary sibling, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON (no NaN), indented, keys in the order given."""
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of the run directory.
+
+    Raises:
+        Refused: ``RUN_FILE`` when it is missing or unreadable.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise Refused("RUN_FILE", "a file of an earlier stage is missing", path.name,
+                      "run that stage first") from None  # fmt: skip
+    except ValueError:
+        raise Refused(
+            "RUN_FILE", "not readable as JSON", path.name, "run that stage again"
+        ) from None
+
+
+@dataclass
+class Attempt:
+    """One claimed attempt at a stage.
+
+    Attributes:
+        stage: gate, train, probe or report.
+        n: number from 1; the highest attempt is the one that counts.
+        done: True when the stage is done already and nothing has to be written.
+    """
+
+    stage: str
+    n: int
+    done: bool = False
+
+
+@dataclass
+class RunDir:
+    """A run directory, opened for one configuration.
+
+    Raises:
+        UsageError: ``RUN_CONFIG`` naming the keys, where a stage of this directory was made
+            with other settings.
+    """
+
+    path: Path
+    config: Config
+    _record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in GUARDED:
+            (self.path / name).mkdir(mode=0o700, exist_ok=True)
+        self._record = self._load() or self._new()
+
+    def file(self, *parts: str) -> Path:
+        """Path of a file below the run directory; its folder is made."""
+        path = self.path.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def run_id(self) -> str:
+        """Stable identifier of the run, for wandb too."""
+        return str(self._record["run_id"])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What run.json says."""
+        return self._record
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Attempt]:
+        """Claim an attempt at a stage and record how it ended.
+
+        A stage that is done is not claimed again: the attempt has ``done`` set.
+
+        Raises:
+            UsageError: ``RUN_CONFIG`` when the stage was made with other settings.
+            Refused: ``SUPERSEDED`` when a later attempt took over meanwhile.
+        """
+        self._check_config(name)
+        state = self._record["stages"].get(name, {})
+        if state.get("status") == "done":
+            yield Attempt(name, len(state["attempts"]), done=True)
+            return
+        attempt = self._claim(name)
+        started = time.monotonic()
+        try:
+            yield attempt
+        except BaseException as error:
+            self._end(attempt, *_outcome(error), time.monotonic() - started)
+            raise
+        self._end(attempt, "done", 0, time.monotonic() - started)
+
+    def is_current(self, attempt: Attempt) -> bool:
+        """Whether no later attempt at the stage was claimed."""
+        return self._newest(attempt.stage) <= attempt.n
+
+    def publish(self, attempt: Attempt) -> None:
+        """Call before writing contract files.
+
+        Raises:
+            Refused: ``SUPERSEDED`` when a later attempt holds the stage.
+        """
+        if not self.is_current(attempt):
+            raise Refused("SUPERSEDED", f"attempt {attempt.n} of {attempt.stage} was overtaken",
+                          "run.json", "let the newer attempt finish")  # fmt: skip
+
+    def reopen(self, stage: str, why: str) -> None:
+        """Make a done stage due again, with those that follow from it."""
+        for later in STAGES[STAGES.index(stage) :]:
+            if later in self._record["stages"]:
+                self._record["stages"][later] |= {"status": "superseded", "reason": why}
+        self._save()
+
+    def _load(self) -> dict[str, Any] | None:
+        path = self.path / "run.json"
+        return read_json(path) if path.exists() else None
+
+    def _new(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "run_id": uuid.uuid4().hex[:12],
+            "name": self.config.name,
+            "command": "",
+            "status": "running",
+            "attempts": 0,
+            "git_commit": _git_commit(),
+            "config_digest": config_digest(self.config),
+            "created": _now(),
+            "seconds": {},
+            "stages": {},
+        }
+
+    def _check_config(self, stage: str) -> None:
+        state = self._record["stages"].get(stage)
+        if state is None or state.get("status") == "superseded":
+            return
+        now, then = stage_values(self.config, stage), state["config"]
+        keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
+        if keys:
+            raise UsageError("RUN_CONFIG", f"{stage} was run here with other values of "
+                             f"{', '.join(keys)}", str(self.path.name),
+                             "choose another run_dir or the old values")  # fmt: skip
+
+    def _claims(self, stage: str) -> Path:
+        folder = self.path / "logs" / "claims"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _newest(self, stage: str) -> int:
+        names = (path.name for path in self._claims(stage).glob(f"{stage}-*"))
+        return max((int(name.rpartition("-")[2]) for name in names), default=0)
+
+    def _claim(self, stage: str) -> Attempt:
+        number = self._newest(stage) + 1
+        while True:
+            try:
+                (self._claims(stage) / f"{stage}-{number}").touch(exist_ok=False)
+                break
+            except FileExistsError:
+                number += 1
+        self._record = self._load() or self._record
+        state = self._record["stages"].setdefault(stage, {"attempts": []})
+        state |= {"status": "running", "config": stage_values(self.config, stage)}
+        state["attempts"].append(
+            {"n": number, "start": _now(), "end": None, "exit_code": None,
+             "host": socket.gethostname(), "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
+        )  # fmt: skip
+        self._save()
+        return Attempt(stage, number)
+
+    def _end(self, attempt: Attempt, status: str, code: int, seconds: float) -> None:
+        if not self.is_current(attempt):
+            return
+        state = self._record["stages"][attempt.stage]
+        state["status"] = status
+        state["attempts"][-1] |= {"end": _now(), "exit_code": code}
+        spent = self._record["seconds"].get(attempt.stage, 0.0)
+        self._record["seconds"][attempt.stage] = round(spent + seconds, 3)
+        self._save()
+
+    def _save(self) -> None:
+        stages = self._record["stages"]
+        self._record["attempts"] = sum(len(state["attempts"]) for state in stages.values())
+        self._record["config_digest"] = config_digest(self.config)
+        self._record["status"] = _overall([state["status"] for state in stages.values()])
+        write_json(self.path / "run.json", self._record)
+
+    def begin(self, command: str) -> None:
+        """Record the command and the resolved configuration before the first stage."""
+        self._record["command"] = command
+        self._save()
+        if not (self.path / "config.yaml").exists() or command != "report":
+            lines = [f"{key}: {json.dumps(value)}" for key, value in flatten(self.config).items()]
+            write_bytes(self.path / "config.yaml", ("\n".join(lines) + "\n").encode())
+
+
+def _overall(states: list[str]) -> str:
+    for status in ("running", "failed", "refused", "preempted"):
+        if status in states:
+            return status
+    return "done" if states else "running"
+
+
+def _outcome(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, Preempted):
+        return "preempted", int(error.exit_code)
+    if isinstance(error, Refused | UsageError):
+        return "refused", int(error.exit_code)
+    return "failed", int(error.exit_code) if isinstance(error, HarnessError) else 5
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _git_commit() -> str | None:
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent,
+                                capture_output=True, text=True, timeout=5, check=False)  # fmt: skip
+    except OSError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
