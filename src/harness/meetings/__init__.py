@@ -1,0 +1,1 @@
+"""What a meeting is, and one reader for each platform."""

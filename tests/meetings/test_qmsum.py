@@ -1,0 +1,55 @@
+"""QMSum files: all of them read; markers go, positions stay."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import Refused
+from harness.meetings import qmsum
+from harness.meetings.model import Turn
+
+FOLDER = Path(__file__).parents[2].parent / "shared" / "data" / "qmsum"
+
+
+def _file(*contents: str) -> bytes:
+    turns = [{"speaker": "PM", "content": content} for content in contents]
+    return json.dumps({"meeting_transcripts": turns}).encode()
+
+
+def test_markers_go_and_positions_stay() -> None:
+    data = _file("{vocalsound} Okay {disfmarker} so", "", "{gap}", "bye")
+    assert qmsum.read(data) == [Turn(0, "PM", "Okay so"), Turn(3, "PM", "bye")]
+
+
+def test_every_file_at_hand_is_read() -> None:
+    if not FOLDER.is_dir():
+        pytest.skip(f"no {FOLDER}")
+    files = sorted(FOLDER.glob("*.json"))
+    assert len(files) == 138
+    for path in files:
+        turns = qmsum.read(path.read_bytes())
+        raw = json.loads(path.read_bytes())["meeting_transcripts"]
+        assert turns
+        assert all("{" not in turn.text and turn.text.strip() for turn in turns)
+        assert all(turn.speaker == raw[turn.index]["speaker"] for turn in turns)
+
+
+@pytest.mark.parametrize(
+    ("meeting", "series"),
+    [("ES2002a", "ES2002"), ("IS1000a", "IS1000"), ("TS3003b", "TS3003"), ("Bmr003", "Bmr"),
+     ("Bdb001", "Bdb"), ("covid_1", "covid"), ("education12", "education"),
+     ("odd name", "odd name")],
+)  # fmt: skip
+def test_series(meeting: str, series: str) -> None:
+    assert qmsum.series_of(meeting) == series
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[]", b"{}", b"{", b'{"meeting_transcripts":[{"speaker":"A"}]}', b'{"x":1}', b"\xff",
+     b'{"meeting_transcripts":[{"speaker":"A","content":1}]}'],
+)  # fmt: skip
+def test_other_json_is_refused(data: bytes) -> None:
+    with pytest.raises(Refused, match="PARSE_REFUSED"):
+        qmsum.read(data)

@@ -1,0 +1,33 @@
+"""The detector of numeric secrets on text where it must and must not fire."""
+
+import time
+
+import pytest
+
+from harness.meetings import secrets
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("code 482913.", [("passcode", "482913")]),
+        ("call 415-555-0137, or $48,250!", [("phone", "415-555-0137"), ("amount", "$48,250")]),
+        ("$1,250,000", [("amount", "$1,250,000")]),
+        ("4829134 48291 415-555-01377 1415-555-0137 $500 $1,2345 $482913", []),
+        ("٤٨٢٩١٣", []),
+    ],
+)
+def test_find(text: str, found: list[tuple[str, str]]) -> None:
+    assert [(f.kind, text[f.start : f.end]) for f in secrets.find(text)] == found
+
+
+@pytest.mark.parametrize("piece", ["$123,456", "123-", "7", "$1,", "123-456-7890-"])
+def test_time_is_linear(piece: str) -> None:
+    def seconds(repeats: int) -> float:
+        text, start = piece * repeats, time.perf_counter()
+        secrets.find(text)
+        return time.perf_counter() - start
+
+    assert (
+        min(seconds(80_000) for _ in range(3)) < 30 * min(seconds(8_000) for _ in range(3)) + 0.05
+    )
