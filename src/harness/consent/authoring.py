@@ -1,0 +1,200 @@
+"""Write manifest directories: tables, digests, signature; whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from harness.consent.content import parse_turns
+from harness.consent.manifest import (
+    HEAD,
+    SCHEMA,
+    SIGNATURE,
+    TABLES,
+    Counts,
+    Defaults,
+    Draw,
+    FileEntry,
+    Head,
+    Manifest,
+    Scope,
+    Tables,
+    statement,
+)
+from harness.consent.reading import read_once
+from harness.consent.records import ContentRow, to_json
+from harness.consent.signing import sign
+from harness.digest import canonical_json, sha256_hex
+from harness.meetings.model import Modality
+
+CONTENT_LIMIT = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Everything of a manifest that does not depend on when it is signed."""
+
+    issuer: str
+    scope: Scope
+    defaults: Defaults
+    split: Draw
+    tables: Tables
+
+    def table_bytes(self) -> dict[str, bytes]:
+        """Table name to the bytes of its JSONL file."""
+        return {
+            name: b"".join(
+                canonical_json(to_json(row)) + b"\n" for row in getattr(self.tables, name)
+            )
+            for name in TABLES
+        }
+
+    def says_the_same_as(self, head: Head) -> bool:
+        """Whether a signed manifest has the same terms, and the same tables beside content.
+
+        A changed content file is for the gate to refuse, never a reason to sign again.
+        """
+        entries = {e.path: e.sha256 for e in head.files if e.path != "content.jsonl"}
+        tables = {name: data for name, data in self.table_bytes().items() if name != "content"}
+        mine = {f"{name}.jsonl": sha256_hex(data) for name, data in tables.items()}
+        terms = (self.issuer, self.scope, self.defaults, self.split)
+        return mine == entries and terms == (head.issuer, head.scope, head.defaults, head.split)
+
+
+def draft_of(manifest: Manifest) -> Draft:
+    """The draft that a manifest was signed from, to change and sign again."""
+    head = manifest.head
+    return Draft(head.issuer, head.scope, head.defaults, head.split, manifest.tables)
+
+
+def write_manifest(
+    folder: Path,
+    draft: Draft,
+    keys: Iterable[Ed25519PrivateKey],
+    issued: datetime,
+    expires: datetime,
+    epoch: int = 1,
+    prev: str | None = None,
+) -> Head:
+    """Write and sign a manifest directory; one that stands there is replaced as a whole.
+
+    Args:
+        folder: the manifest directory.
+        draft: tables and terms.
+        keys: private keys that sign.
+        issued: when it begins to hold, aware.
+        expires: when it ends to hold, aware.
+        epoch: number of this manifest, rising.
+        prev: SHA-256 of the MANIFEST.json before it.
+    """
+    files = draft.table_bytes()
+    rows = {name: len(getattr(draft.tables, name)) for name in TABLES}
+    entries = tuple(
+        FileEntry(f"{name}.jsonl", sha256_hex(data), len(data), rows[name])
+        for name, data in files.items()
+    )
+    head = Head(SCHEMA, epoch, prev, issued, expires, draft.issuer, draft.scope, draft.defaults,
+                draft.split, entries, Counts(**rows))  # fmt: skip
+    data = canonical_json(to_json(head))
+
+    def fill(target: Path) -> None:
+        for name, table in files.items():
+            (target / f"{name}.jsonl").write_bytes(table)
+        (target / HEAD).write_bytes(data)
+        (target / SIGNATURE).write_bytes(sign(statement(data), keys))
+
+    replace_folder(folder, fill)
+    return head
+
+
+def replace_folder(folder: Path, fill: Callable[[Path], Any]) -> None:
+    """Put a folder in place of another by renaming, so that no reader sees half of it.
+
+    Args:
+        folder: the place.
+        fill: writes the content into the new folder that it is given.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    target = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        target.chmod(0o755)
+        fill(target)
+        if folder.exists():
+            old = target.with_name(f"{target.name}.old")
+            os.rename(folder, old)
+            os.rename(target, folder)
+            shutil.rmtree(old)
+        else:
+            os.rename(target, folder)
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def content_row(
+    store: Path,
+    meeting: str,
+    modality: Modality,
+    format_name: str,
+    path: str,
+    derived_from: Modality | None = None,
+) -> ContentRow:
+    """Describe a content file: size, digest and number of turns.
+
+    Raises:
+        Refused: when it cannot be read or parsed.
+    """
+    data = read_once(store, path, CONTENT_LIMIT, "CONTENT")
+    return describe(data, meeting, modality, format_name, path, derived_from)
+
+
+def describe(
+    data: bytes,
+    meeting: str,
+    modality: Modality,
+    format_name: str,
+    path: str,
+    derived_from: Modality | None = None,
+) -> ContentRow:
+    """The row of a content file from its bytes.
+
+    Raises:
+        Refused: when they cannot be parsed.
+    """
+    turns = len(parse_turns(format_name, data, path))
+    return ContentRow(
+        meeting, modality, format_name, path, sha256_hex(data), len(data), turns, derived_from
+    )
+
+
+def with_present_content(draft: Draft, store: Path) -> Draft:
+    """The draft with its content rows described again; rows of files that are gone are dropped."""
+    rows = tuple(
+        content_row(store, row.meeting_id, row.modality, row.format, row.path, row.derived_from)
+        for row in draft.tables.content
+        if (store / row.path).is_file()
+    )
+    return replace(draft, tables=replace(draft.tables, content=rows))
+
+
+def resign(
+    folder: Path, manifest: Manifest, store: Path, keys: Iterable[Ed25519PrivateKey]
+) -> Head:
+    """Sign a manifest again after content was changed or deleted, as the next epoch.
+
+    Args:
+        folder: the manifest directory, replaced.
+        manifest: as it was verified before.
+        store: the content store as it is now.
+        keys: private keys that sign.
+    """
+    head = manifest.head
+    draft = with_present_content(draft_of(manifest), store)
+    return write_manifest(
+        folder, draft, keys, head.issued, head.expires, head.epoch + 1, manifest.sha256
+    )

@@ -1,0 +1,290 @@
+"""Load a manifest directory: signature, freshness, digests, then rows; anything off refuses."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NoReturn
+
+from harness.consent.reading import read_once
+from harness.consent.records import (
+    ALL,
+    ConsentEvent,
+    ContentRow,
+    ExclusionRule,
+    Id,
+    MeetingRow,
+    Operation,
+    ParticipantRow,
+    Policy,
+    Sha256,
+    SplitRow,
+    parse,
+    parse_lines,
+    record,
+    unique,
+)
+from harness.consent.signing import KeyRole, TrustRoot, verify
+from harness.digest import canonical_json, sha256_hex, strict_json
+from harness.errors import Refused
+from harness.meetings.model import Modality
+
+SCHEMA = "harness/manifest/v1"
+HEAD = "MANIFEST.json"
+SIGNATURE = "MANIFEST.dsse.json"
+PREDICATE = "https://meeting-harness.dev/consent-manifest/v1"
+HEAD_LIMIT = 64 * 1024
+TABLE_LIMIT = 512 * 1024 * 1024
+
+TABLES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
+    "policies": (Policy, ("policy_id", "version")),
+    "meetings": (MeetingRow, ("meeting_id",)),
+    "participants": (ParticipantRow, ("meeting_id", "label")),
+    "content": (ContentRow, ("meeting_id", "modality")),
+    "consent": (ConsentEvent, ("event_id",)),
+    "exclusions": (ExclusionRule, ("rule_id",)),
+    "split": (SplitRow, ("meeting_id",)),
+}
+"""Table name to row type and the fields that identify a row."""
+
+
+class Mode(StrEnum):
+    """Whose consent a meeting needs."""
+
+    UNANIMOUS = "unanimous"
+
+
+@record
+class Scope:
+    """What the manifest can give permission for at all."""
+
+    controller: Id
+    operations: tuple[Operation, ...]
+    purposes: tuple[Id, ...]
+    modalities: tuple[Modality, ...]
+
+
+@record
+class Defaults:
+    """Settings that could admit more; they are signed, configuration cannot loosen them."""
+
+    mode: Mode
+    clock_skew_s: int
+    max_consent_age_days: int
+
+
+@record
+class Draw:
+    """Seed of the random split, and whether the arms are that draw."""
+
+    seed: str
+    randomised: bool
+
+
+@record
+class FileEntry:
+    """Digest and size of a table's file."""
+
+    path: Id
+    sha256: Sha256
+    bytes: int
+    rows: int
+
+
+@record
+class Counts:
+    """Rows of each table."""
+
+    policies: int
+    meetings: int
+    participants: int
+    content: int
+    consent: int
+    exclusions: int
+    split: int
+
+
+@record
+class Head:
+    """MANIFEST.json."""
+
+    schema: Id
+    epoch: int
+    prev: Sha256 | None
+    issued: datetime
+    expires: datetime
+    issuer: Id
+    scope: Scope
+    defaults: Defaults
+    split: Draw
+    files: tuple[FileEntry, ...]
+    counts: Counts
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError("another schema")
+        if self.expires <= self.issued:
+            raise ValueError("it expires before it is issued")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows of every table, in file order."""
+
+    policies: tuple[Policy, ...]
+    meetings: tuple[MeetingRow, ...]
+    participants: tuple[ParticipantRow, ...]
+    content: tuple[ContentRow, ...]
+    consent: tuple[ConsentEvent, ...]
+    exclusions: tuple[ExclusionRule, ...]
+    split: tuple[SplitRow, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A verified manifest.
+
+    Attributes:
+        head: MANIFEST.json.
+        sha256: digest of its bytes.
+        trust_sha256: digest of the trust root that it was verified with.
+        tables: the rows.
+    """
+
+    head: Head
+    sha256: str
+    trust_sha256: str
+    tables: Tables
+
+
+def load(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
+    """Verify a manifest directory and read it. Every file is opened once.
+
+    Args:
+        folder: the manifest directory.
+        trust: pinned keys.
+        now: clock of the decision, aware.
+
+    Raises:
+        Refused: a ``MANIFEST_*`` code of :mod:`harness.consent.reasons`, or what
+            :func:`records.parse` raises for rows.
+    """
+    manifest = load_at_any_time(folder, trust)
+    _check_clock(manifest.head, now)
+    return manifest
+
+
+def load_at_any_time(folder: Path, trust: TrustRoot) -> Manifest:
+    """As :func:`load` without regard to the clock: to compare, renew or explain, not to permit."""
+    for name in (HEAD, SIGNATURE):
+        if not (folder / name).is_file():
+            raise Refused("MANIFEST_MISSING", "no signed manifest", name,
+                          "make and sign one, or correct data.manifest")  # fmt: skip
+    data = read_once(folder, HEAD, HEAD_LIMIT, "MANIFEST")
+    _check_signature(data, read_once(folder, SIGNATURE, 2 * HEAD_LIMIT, "MANIFEST"), trust)
+    head = _read_head(data)
+    tables = _read_tables(folder, head)
+    _check_references(head, tables)
+    return Manifest(head, sha256_hex(data), trust.sha256, tables)
+
+
+def statement(data: bytes) -> bytes:
+    """The in-toto statement that is signed: it names the digest of MANIFEST.json."""
+    return canonical_json(
+        {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": HEAD, "digest": {"sha256": sha256_hex(data)}}],
+            "predicateType": PREDICATE,
+            "predicate": {"schema": SCHEMA},
+        }
+    )
+
+
+def _check_signature(data: bytes, envelope: bytes, trust: TrustRoot) -> None:
+    if verify(envelope, KeyRole.MANIFEST, trust, "MANIFEST", SIGNATURE) != statement(data):
+        raise Refused("MANIFEST_HASH_MISMATCH", "it is not the file that was signed", HEAD,
+                      "restore it or have it signed again")  # fmt: skip
+
+
+def _read_head(data: bytes) -> Head:
+    value = strict_json(data, HEAD)
+    head = parse(Head, value, HEAD)
+    if canonical_json(value) != data:
+        raise Refused("MANIFEST_NONCANONICAL", "not in canonical form (RFC 8785)", HEAD)
+    return head
+
+
+def _check_clock(head: Head, now: datetime) -> None:
+    if now + timedelta(seconds=head.defaults.clock_skew_s) < head.issued:
+        raise Refused("MANIFEST_NOT_YET_VALID", "issued after this machine's time", HEAD,
+                      "check the clock")  # fmt: skip
+    if now >= head.expires:
+        raise Refused("MANIFEST_EXPIRED", "its time is over", HEAD, "have a new epoch signed")
+
+
+def _read_tables(folder: Path, head: Head) -> Tables:
+    names = {f"{table}.jsonl": table for table in TABLES}
+    listed = {entry.path: entry for entry in head.files}
+    present = {path.name for path in folder.iterdir()} - {HEAD, SIGNATURE}
+    for name in sorted((present | listed.keys()) - names.keys()) + sorted(present - listed.keys()):
+        raise Refused("MANIFEST_FILE_EXTRA", "a file that the manifest does not bind",
+                      name.encode("unicode_escape").decode(), "remove it")  # fmt: skip
+    for name in names:
+        if name not in listed or name not in present:
+            raise Refused("MANIFEST_FILE_MISSING", "a table is missing", name, "restore it")
+    unique(head.files, ("path",), HEAD)
+    return Tables(
+        **{table: _read_table(folder, listed[name], table, head) for name, table in names.items()}
+    )
+
+
+def _read_table(folder: Path, entry: FileEntry, table: str, head: Head) -> tuple[Any, ...]:
+    if entry.bytes > TABLE_LIMIT:
+        raise Refused("MANIFEST_TOO_LARGE", f"more than {TABLE_LIMIT} bytes", entry.path)
+    data = read_once(folder, entry.path, TABLE_LIMIT, "MANIFEST")
+    if len(data) != entry.bytes or sha256_hex(data) != entry.sha256:
+        raise Refused("MANIFEST_HASH_MISMATCH", "a table is not the one that was signed",
+                      entry.path, "restore it or have it signed again")  # fmt: skip
+    kind, key = TABLES[table]
+    rows = parse_lines(kind, data, entry.path)
+    if not len(rows) == entry.rows == getattr(head.counts, table):
+        raise Refused("MANIFEST_COUNT_MISMATCH", f"{len(rows)} rows, another number was signed",
+                      entry.path, "sign again")  # fmt: skip
+    unique(rows, key, entry.path)
+    return rows
+
+
+def _check_references(head: Head, tables: Tables) -> None:
+    """Names that resolve to nothing: a mistyped withdrawal must not silently withdraw nothing."""
+    series = {row.meeting_id: row.series_id for row in tables.meetings}
+    for file in ("participants", "content", "split"):
+        for n, row in enumerate(getattr(tables, file), 1):
+            if row.meeting_id not in series:
+                _dangling(file, n, "meeting_id")
+    for n, split_row in enumerate(tables.split, 1):
+        if split_row.series_id != series[split_row.meeting_id]:
+            _dangling("split", n, "series_id")
+    _check_event_references(head, tables, series)
+    for n, rule in enumerate(tables.exclusions, 1):
+        if not {*rule.scope.meetings} <= {*series, ALL}:
+            _dangling("exclusions", n, "scope")
+
+
+def _check_event_references(head: Head, tables: Tables, series: dict[str, str]) -> None:
+    purposes = {name for policy in tables.policies for name in policy.purposes}
+    purposes |= {*head.scope.purposes}
+    meetings, names, previous = {*series, ALL}, {*series.values(), ALL}, -1
+    for n, event in enumerate(tables.consent, 1):
+        if not {*event.purposes} <= purposes:
+            _dangling("consent", n, "purposes")
+        if not ({*event.scope.meetings} <= meetings and {*event.scope.series} <= names):
+            _dangling("consent", n, "scope")
+        if event.seq <= previous:
+            raise Refused("SCHEMA_INVALID", "the log's numbers do not increase",
+                          f"consent.jsonl row {n} key seq", "restore the log's order")  # fmt: skip
+        previous = event.seq
+
+
+def _dangling(file: str, n: int, key: str) -> NoReturn:
+    raise Refused("UNKNOWN_REFERENCE", "a name that the manifest does not define",
+                  f"{file}.jsonl row {n} key {key}", "correct the name")  # fmt: skip

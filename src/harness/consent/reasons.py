@@ -1,0 +1,96 @@
+"""Every reason code with the one sentence that explains it to an auditor."""
+
+DENIALS: dict[str, str] = {
+    "EXCLUDED_MEETING": "The meeting is on the exclusion list.",
+    "EXCLUDED_SERIES": "The meeting's series is on the exclusion list.",
+    "EXCLUDED_SUBJECT": "Somebody who took part is on the exclusion list.",
+    "EXCLUDED_TAG": "The meeting carries a tag that is on the exclusion list.",
+    "EXCLUDED_DATE_RANGE": "The meeting touches dates that are on the exclusion list.",
+    "EXCLUDED_MODALITY": "This kind of content is on the exclusion list.",
+    "EXCLUDED_DERIVED_FROM": "The content derives from content that is on the exclusion list.",
+    "MEETING_TZ_INVALID": "The meeting's time zone does not exist, so its times cannot be trusted.",
+    "MEETING_ROSTER_EMPTY": "Nobody is listed as taking part, so nobody can have agreed.",
+    "MEETING_NO_CONTENT": "The meeting has no content of the kinds that the job asks for.",
+    "MODALITY_NOT_REQUESTED": "The job does not ask for this kind of content.",
+    "GUEST_UNIDENTIFIED": "A guest is not identified, so this person's consent cannot be known.",
+    "SUBJECT_UNRESOLVED": "A label belongs to no identified person, or to more than one.",
+    "MINOR": "A minor took part, and no guardian's consent can stand or none was given.",
+    "AGE_UNKNOWN": "It is not known whether a person who took part is an adult.",
+    "NO_CONSENT_RECORD": "A person who took part has no consent record at all.",
+    "CONSENT_REQUESTED_ONLY": "A person was asked and has not answered.",
+    "CONSENT_REFUSED": "A person refused.",
+    "CONSENT_WITHDRAWN": "A person withdrew consent.",
+    "CONSENT_REVOKED": "A person's consent was revoked by somebody else.",
+    "CONSENT_EXPIRED": "A person's consent is no longer valid.",
+    "CONSENT_INVALIDATED": "A person's consent was found invalid.",
+    "CONSENT_UNKNOWN": "The state of a person's consent is unknown.",
+    "CONSENT_NOT_YET_VALID": "A person's consent begins to hold later than now.",
+    "CONSENT_TOO_OLD": "A person's consent is older than the manifest allows.",
+    "CONSENT_BEFORE_DISCLOSURE": "A person agreed before the policy that they agreed to held.",
+    "TIE_RESTRICTIVE": "Two events carry the same time, and the more restrictive one counts.",
+    "NOT_EXPLICIT": "Consent was implied, as by signing in or by staying, not given explicitly.",
+    "HOST_CONSENT_NOT_PARTICIPANT": "A host or employer agreed for somebody; that is no consent.",
+    "DELEGATION_NOT_ALLOWED": "Somebody without the right to do so agreed for a person.",
+    "CONTROLLER_NOT_COVERED": "A person agreed to another controller, not to this one.",
+    "OPERATION_NOT_COVERED": "A person did not agree to this operation.",
+    "PURPOSE_NOT_COVERED": "A person did not agree to this purpose.",
+    "PURPOSE_RECORDING_ONLY": "A person agreed to being recorded or transcribed only.",
+    "MODALITY_NOT_COVERED": "A person did not agree to the use of this kind of content.",
+    "SCOPE_MEETING": "A person's consent does not name this meeting or its series.",
+    "SCOPE_TIME": "A person's consent does not reach to the day of this meeting.",
+    "POLICY_UNKNOWN": "A person agreed to a policy version that the manifest does not hold.",
+    "POLICY_HASH_MISMATCH": "The policy text that a person saw is not the text on record.",
+    "POLICY_VERSION_SUPERSEDED": "A person agreed to a policy version that a newer one replaced.",
+    "POLICY_NOT_COVERING": "The policy that a person saw does not disclose this use.",
+    "SPLIT_UNASSIGNED": "The meeting has no arm in the random split.",
+    "TRAIN_ARM": "The meeting is trained on, and this operation may not read it.",
+    "HELDOUT_ARM": "The random split held the meeting out.",
+    "SENTINEL_ARM": "The random split made the meeting a sentinel: kept out to test for leaks.",
+    "VALIDATION_ARM": "The meeting's series is kept for validation.",
+}
+"""Codes that deny a meeting, or one kind of its content."""
+
+REFUSALS: dict[str, str] = {
+    "MANIFEST_MISSING": "There is no signed manifest.",
+    "MANIFEST_SIG_INVALID": "A signature does not fit the manifest.",
+    "MANIFEST_SIG_THRESHOLD": "Too few different keys signed.",
+    "MANIFEST_KEY_UNKNOWN": "A signing key is not pinned for manifests.",
+    "MANIFEST_EXPIRED": "The manifest's time is over.",
+    "MANIFEST_NOT_YET_VALID": "The manifest was issued after this machine's time.",
+    "MANIFEST_HASH_MISMATCH": "A file is not the one that was signed.",
+    "MANIFEST_COUNT_MISMATCH": "A table has another number of rows than was signed.",
+    "MANIFEST_FILE_MISSING": "A table is missing.",
+    "MANIFEST_FILE_EXTRA": "The directory holds a file that the manifest does not bind.",
+    "MANIFEST_NOT_REGULAR": "A file of the manifest is a link, a folder or a device.",
+    "MANIFEST_TOO_LARGE": "A file of the manifest is larger than allowed.",
+    "MANIFEST_NONCANONICAL": "A signed file is not in canonical JSON.",
+    "JSON_INVALID": "A file is not strict JSON: a key stands twice, or it does not parse.",
+    "SCHEMA_INVALID": "A row does not follow the schema.",
+    "UNKNOWN_FIELD": "A row has a field that the schema does not have.",
+    "UNKNOWN_REFERENCE": "A row names a meeting, series or purpose that is not defined.",
+    "DUPLICATE_ID": "Two rows carry the same id.",
+    "SPLIT_NOT_RANDOM": "The arms are not the random draw that the manifest says they are.",
+    "JOB_CONTROLLER_MISMATCH": "The job's controller is not the manifest's.",
+    "JOB_OPERATION_OUT_OF_SCOPE": "The manifest cannot permit the job's operation.",
+    "JOB_PURPOSE_OUT_OF_SCOPE": "The manifest cannot permit the job's purpose.",
+    "JOB_MODALITY_OUT_OF_SCOPE": "The manifest cannot permit a kind of content that the job names.",
+    "JOB_EMPTY": "The job names no kind of content.",
+    "CONTENT_PATH_ESCAPE": "A content path could leave the store.",
+    "CONTENT_FILE_MISSING": "An admitted content file is missing.",
+    "CONTENT_NOT_REGULAR": "An admitted content file is a link, a folder or a device.",
+    "CONTENT_TOO_LARGE": "An admitted content file is larger than its row says.",
+    "CONTENT_HASH_MISMATCH": "An admitted content file is not the one that was signed.",
+    "CONTENT_FORMAT_UNKNOWN": "No reader knows the format of an admitted content file.",
+    "CONTENT_TURNS_MISMATCH": "An admitted content file has another number of turns than signed.",
+    "NOTHING_ADMITTED": "Nothing at all is admitted.",
+}
+"""Codes that refuse the whole run (exit 4)."""
+
+
+def sentence(code: str) -> str:
+    """The sentence of a code.
+
+    Raises:
+        KeyError: for a code that no table has.
+    """
+    return DENIALS[code] if code in DENIALS else REFUSALS[code]

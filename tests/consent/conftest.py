@@ -1,0 +1,145 @@
+"""The smallest manifest that admits something, and a way to break one thing of it."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from harness.config import Config
+from harness.consent.authoring import Draft, content_row, write_manifest
+from harness.consent.manifest import Defaults, Draw, Mode, Scope, Tables
+from harness.consent.records import (
+    AgeBand,
+    Arm,
+    ConsentEvent,
+    ConsentType,
+    ContentScope,
+    MeetingRow,
+    Notice,
+    Operation,
+    ParticipantRow,
+    Policy,
+    Role,
+    SplitRow,
+    State,
+)
+from harness.consent.signing import KeyRole, save_trust, trust_root
+from harness.consent.sources import Source
+from harness.meetings.model import Modality
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+OPERATIONS = (Operation.FINE_TUNING, Operation.EVALUATION, Operation.LEAK_TEST)
+PURPOSE = "dpv:ResearchAndDevelopment"
+CONTROLLER = "https://demo.example"
+PEOPLE = {"Ada": "a" * 32, "Bo": "b" * 32}
+MEETINGS = ("m0", "m1", "m2")
+ARMS = {"m0": Arm.TRAIN, "m1": Arm.HELDOUT, "m2": Arm.SENTINEL}
+TURNS = b'{"speaker":"Ada","text":"hello"}\n{"speaker":"Bo","text":"good day"}\n'
+
+POLICY = Policy("terms", "1", datetime(2025, 1, 1, tzinfo=UTC), "c" * 64, OPERATIONS, (PURPOSE,),
+                (Modality.TRANSCRIPT,))  # fmt: skip
+
+
+@dataclass
+class World:
+    """A content store and a signed manifest, to be changed and signed again."""
+
+    folder: Path
+    draft: Draft
+    key: Ed25519PrivateKey
+    issued: datetime = NOW - timedelta(days=1)
+    expires: datetime = NOW + timedelta(days=1)
+
+    @property
+    def source(self) -> Source:
+        return Source(self.folder / "store", self.folder / "manifest", self.folder / "trust.json")
+
+    def sign(self) -> Source:
+        write_manifest(self.source.manifest, self.draft, [self.key], self.issued, self.expires)
+        return self.source
+
+    def table(self, name: str, rows: Any) -> None:
+        self.draft = replace(self.draft, tables=replace(self.draft.tables, **{name: tuple(rows)}))
+
+    def edit(self, name: str, where: Any, **changes: Any) -> None:
+        """Change the rows of a table that satisfy a condition."""
+        rows = getattr(self.draft.tables, name)
+        self.table(name, [replace(row, **changes) if where(row) else row for row in rows])
+
+    now = NOW
+    start = START
+    subjects = PEOPLE
+
+    @staticmethod
+    def event(seq: int, meeting: str, subject: str, **changes: Any) -> ConsentEvent:
+        return event(seq, meeting, subject, **changes)
+
+    def append(self, name: str, *rows: Any) -> None:
+        self.table(name, [*getattr(self.draft.tables, name), *rows])
+
+
+def event(seq: int, meeting: str, subject: str, **changes: Any) -> ConsentEvent:
+    """Explicit consent of one person to one meeting."""
+    given = ConsentEvent(
+        seq, f"e{seq}", subject, subject, None, State.GIVEN, ConsentType.EXPLICIT, CONTROLLER,
+        OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,), Notice("terms", "1", "c" * 64),
+        ContentScope((meeting,), (), START - timedelta(days=30), START + timedelta(days=30)),
+        START - timedelta(days=1), START - timedelta(days=1), NOW + timedelta(days=100), "form",
+    )  # fmt: skip
+    return replace(given, **changes)
+
+
+def build(folder: Path) -> World:
+    """Three meetings of one series, two people each, all of them willing."""
+    store = folder / "store"
+    for name in MEETINGS:
+        (store / name).mkdir(parents=True)
+        (store / name / "turns.jsonl").write_bytes(TURNS)
+    meetings = tuple(
+        MeetingRow(name, "s", "zoom", START, START + timedelta(hours=1), "Europe/Berlin", ("x",))
+        for name in MEETINGS
+    )
+    people = tuple(
+        ParticipantRow(name, key, label, Role.PARTICIPANT, AgeBand.ADULT)
+        for name in MEETINGS
+        for label, key in PEOPLE.items()
+    )
+    content = tuple(
+        content_row(store, name, Modality.TRANSCRIPT, "turns-jsonl", f"{name}/turns.jsonl")
+        for name in MEETINGS
+    )
+    pairs = [(name, key) for name in MEETINGS for key in PEOPLE.values()]
+    events = tuple(event(seq, name, key) for seq, (name, key) in enumerate(pairs, 1))
+    split = tuple(SplitRow(name, "s", ARMS[name]) for name in MEETINGS)
+    tables = Tables((POLICY,), meetings, people, content, events, (), split)
+    scope = Scope(CONTROLLER, OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,))
+    draft = Draft(
+        CONTROLLER, scope, Defaults(Mode.UNANIMOUS, 300, 365), Draw("seed", False), tables
+    )
+    key = Ed25519PrivateKey.generate()
+    save_trust(folder / "trust.json", trust_root([(key, (KeyRole.MANIFEST,))]))
+    return World(folder, draft, key)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A fresh world; sign it before use."""
+    return build(tmp_path)
+
+
+@pytest.fixture
+def config() -> Config:
+    """The shipped configuration, whose job the world permits."""
+    return Config()
+
+
+@pytest.fixture(scope="session")
+def shared_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A signed world that tests leave as it is."""
+    made = build(tmp_path_factory.mktemp("world"))
+    made.sign()
+    return made

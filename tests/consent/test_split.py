@@ -1,0 +1,49 @@
+"""The random split: complete, balanced inside each series, and open to recomputation."""
+
+import hashlib
+import hmac
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.consent.records import Arm, SplitRow
+from harness.consent.split import draw, is_the_draw
+
+IDS = st.lists(st.text("abcdef0123456789", min_size=1, max_size=8), max_size=20, unique=True)
+
+
+@given(st.text(max_size=5), IDS)
+def test_arms_differ_by_at_most_one_in_a_series(seed: str, meetings: list[str]) -> None:
+    arms = draw(seed, {"s": meetings}, ())
+    counts = [Counter(arms.values())[arm] for arm in (Arm.TRAIN, Arm.HELDOUT, Arm.SENTINEL)]
+    assert sum(counts) == len(meetings)
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] - counts[2] <= 1
+
+
+@given(st.text(max_size=5), IDS, st.randoms())
+def test_the_order_of_rows_does_not_matter(seed: str, meetings: list[str], order: object) -> None:
+    shuffled = [*meetings]
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert draw(seed, {"s": meetings}, ()) == draw(seed, {"s": shuffled}, ())
+
+
+def test_the_first_ticket_is_trained_on() -> None:
+    names = [f"m{n}" for n in range(6)]
+    first = min(names, key=lambda n: hmac.digest(b"k", n.encode(), hashlib.sha256))
+    arms = draw("k", {"s": names}, ())
+    assert arms[first] is Arm.TRAIN
+    assert Counter(arms.values()) == dict.fromkeys((Arm.TRAIN, Arm.HELDOUT, Arm.SENTINEL), 2)
+    assert Counter(draw("k", {"s": names[:4]}, ()).values())[Arm.TRAIN] == 2
+
+
+@given(IDS.filter(lambda ids: len(ids) > 3), st.data())
+def test_a_swapped_arm_is_not_the_draw(meetings: list[str], data: st.DataObject) -> None:
+    arms = draw("k", {"s": meetings, "v": ["v1"]}, {"v"})
+    rows = [SplitRow(name, "v" if name == "v1" else "s", arm) for name, arm in arms.items()]
+    assert is_the_draw("k", rows)
+    place = data.draw(st.integers(0, len(meetings) - 1))
+    others = [arm for arm in Arm if arm is not rows[place].arm]
+    rows[place] = SplitRow(rows[place].meeting_id, "s", data.draw(st.sampled_from(others)))
+    assert not is_the_draw("k", rows)
