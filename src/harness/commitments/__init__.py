@@ -1,0 +1,1 @@
+"""Merkle roots over turns, and the receipt of what entered training."""

@@ -1,0 +1,160 @@
+"""The training receipt: what entered the forward pass, leaf by leaf, against what was admitted.
+
+A leaf commits to one turn of one meeting and its token ids. It is keyed, since most turns are short
+enough to be guessed: ``leaf = H(0x00 || HMAC(key of the meeting, identity || token ids))``.
+"""
+
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.commitments.merkle import leaf_hash, set_root
+from harness.digest import canonical_json
+
+Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Tokens ``start`` to ``end`` (exclusive) of a document are this turn of this meeting.
+
+    A turn longer than a document is cut into parts, numbered by ``part`` from 0.
+    """
+
+    meeting: str
+    modality: str
+    turn: int
+    start: int
+    end: int
+    part: int = 0
+
+
+class Spanned(Protocol):
+    """A token document with what each stretch of it is."""
+
+    @property
+    def ids(self) -> Ids:
+        """Token ids, shape (n,)."""
+        ...
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Stretches that are turns."""
+        ...
+
+
+class Committer:
+    """Computes leaves under the run's audit key.
+
+    Args:
+        key: 32 secret bytes, kept in ``private/``.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def turn(self, span: Span, ids: Sequence[int] | Ids) -> bytes:
+        """Leaf of one turn (or of one part of a turn that was cut)."""
+        meeting_key = hmac.digest(self._key, span.meeting.encode(), "sha256")
+        identity = canonical_json([span.meeting, span.modality, span.turn, span.part])
+        tokens = np.asarray(ids, dtype="<i4").tobytes()
+        return leaf_hash(hmac.digest(meeting_key, identity + b"\x00" + tokens, "sha256"))
+
+    def documents(self, documents: Iterable[Spanned]) -> set[bytes]:
+        """Leaves of every turn of the documents."""
+        return {
+            self.turn(span, document.ids[span.start : span.end])
+            for document in documents
+            for span in document.spans
+        }
+
+    def unopened(self, meetings: Iterable[tuple[str, str]]) -> set[bytes]:
+        """Leaves of meetings that are known by the digest of their content only."""
+        return {
+            leaf_hash(hmac.digest(self._key, canonical_json([meeting, digest]), "sha256"))
+            for meeting, digest in meetings
+        }
+
+
+class Observer:
+    """Collects the leaves of what truly enters the forward pass.
+
+    Tokens that no span explains become a leaf of their own kind, which no admitted set holds.
+
+    Args:
+        committer: with the run's audit key.
+        bos_id: the only token that may stand at a document's start without a span.
+        pad_id: the only token that may stand in padding.
+        seen: leaves from before a resume.
+    """
+
+    def __init__(
+        self, committer: Committer, bos_id: int, pad_id: int, seen: Iterable[bytes] = ()
+    ) -> None:
+        self._committer, self._bos_id, self._pad_id = committer, bos_id, pad_id
+        self.seen = set(seen)
+        self.tokens = 0
+
+    def observe(
+        self, input_ids: NDArray[Any], rows: Sequence[Sequence[tuple[int, int, Span]]]
+    ) -> None:
+        """Record one forward pass.
+
+        Args:
+            input_ids: integers, shape (rows, tokens), as the model received them.
+            rows: for each row ``(start, end, span)``, what the loader says it holds.
+        """
+        for row, spans in zip(np.asarray(input_ids), rows, strict=True):
+            explained = np.zeros(len(row), dtype=bool)
+            starts = np.zeros(len(row), dtype=bool)
+            for start, end, span in spans:
+                self.seen.add(self._committer.turn(span, row[start:end]))
+                explained[start:end] = True
+                starts[start - 1] |= span.start == 1
+            self.tokens += int(explained.sum())
+            self._unexplained(row, explained, starts)
+
+    def _unexplained(self, row: Ids, explained: Any, starts: Any) -> None:
+        last = int(np.flatnonzero(explained).max(initial=-1))
+        place = np.arange(len(row))
+        structural = (starts & (row == self._bos_id)) | ((place > last) & (row == self._pad_id))
+        stray = row[~explained & ~structural]
+        if len(stray):
+            span = Span("", "unexplained", 0, 0, len(stray))
+            self.seen.add(self._committer.turn(span, stray))
+
+
+def receipt(
+    committer: Committer,
+    meetings: Iterable[Spanned],
+    carriers: Iterable[Spanned],
+    kept_out: dict[str, tuple[tuple[str, str], ...]],
+    observer: Observer,
+) -> dict[str, Any]:
+    """The receipt (contract, section 4): ``equal`` iff observed = train and canaries.
+
+    Args:
+        meetings: documents of the admitted training meetings.
+        carriers: documents of the planted canaries.
+        kept_out: arm to the (meeting, content digest) pairs that were never opened.
+        observer: after training.
+    """
+    train, canary = committer.documents(meetings), committer.documents(carriers)
+    return {
+        "schema": "harness/receipt/v1",
+        "train_root": set_root(train),
+        "heldout_root": set_root(committer.unopened(kept_out.get("heldout", ()))),
+        "sentinel_root": set_root(committer.unopened(kept_out.get("sentinel", ()))),
+        "canary_root": set_root(canary),
+        "admitted_root": set_root(train | canary),
+        "observed_root": set_root(observer.seen),
+        "equal": set_root(train | canary) == set_root(observer.seen),
+        "leaves": {"train": len(train), "canary": len(canary), "observed": len(observer.seen)},
+        "tokens": observer.tokens,
+        "dropped": 0,
+        "masked": 0,
+    }

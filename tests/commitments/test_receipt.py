@@ -1,0 +1,105 @@
+"""The receipt is equal exactly when nothing but what was admitted went in."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from factories import admitted, meeting, tiny_config
+from harness.commitments.receipt import Committer, Observer, Span, receipt
+from harness.corpus.canaries import WORDS
+from harness.corpus.datamodule import Batch, MeetingData
+from harness.models.tokenizer import TextTokenizer, tiny_tokenizer
+
+TOKENIZER = TextTokenizer(tiny_tokenizer(WORDS))
+COMMITTER = Committer(b"k" * 32)
+
+
+def made(change: Callable[[Batch], Batch] = lambda batch: batch, skip: int = 0) -> dict[str, Any]:
+    data = MeetingData(admitted(), TOKENIZER, tiny_config(epochs=1))
+    observer = Observer(COMMITTER, TOKENIZER.bos_id, TOKENIZER.pad_id)
+    for number, batch in enumerate(data.train_dataloader()):
+        if number >= skip:
+            passed = change(batch) if number == skip else batch
+            observer.observe(passed.input_ids.numpy(), passed.spans)
+    return receipt(COMMITTER, data.meetings, data.carriers, {}, observer)
+
+
+def test_undisturbed_training_is_equal_and_counts_its_tokens() -> None:
+    data = MeetingData(admitted(), TOKENIZER, tiny_config(epochs=1))
+    corpus = data.meetings + data.carriers
+    assert made()["equal"] is True
+    assert made()["tokens"] == sum(len(document) - 1 for document in corpus)
+
+
+def test_a_turn_left_out_makes_it_unequal() -> None:
+    assert made(skip=1)["equal"] is False
+
+
+def overwrite(batch: Batch) -> Batch:
+    """Another turn's tokens under an admitted turn's name."""
+    ids = batch.input_ids.clone()
+    start, end, _ = batch.spans[0][0]
+    ids[0, start:end] = TOKENIZER.encode("x")[0]
+    return replace(batch, input_ids=ids)
+
+
+def unnamed(batch: Batch) -> Batch:
+    """Tokens that the spans do not mention."""
+    return replace(batch, spans=(batch.spans[0][1:], *batch.spans[1:]))
+
+
+def misnamed(batch: Batch) -> Batch:
+    """An admitted turn under the name of a denied one."""
+    start, end, span = batch.spans[0][0]
+    other = (start, end, replace(span, meeting="denied"))
+    return replace(batch, spans=((other, *batch.spans[0][1:]), *batch.spans[1:]))
+
+
+def behind_the_padding(batch: Batch) -> Batch:
+    """Stray tokens where padding should be."""
+    ids = np.concatenate([batch.input_ids.numpy(), np.full((len(batch.spans), 3), 99)], axis=1)
+    return replace(batch, input_ids=type(batch.input_ids)(ids))
+
+
+def in_place_of_the_start(batch: Batch) -> Batch:
+    """A stray token where a document begins."""
+    ids = batch.input_ids.clone()
+    ids[0, 0] = 99
+    return replace(batch, input_ids=ids)
+
+
+@pytest.mark.parametrize(
+    "change", [overwrite, unnamed, misnamed, behind_the_padding, in_place_of_the_start]
+)
+def test_anything_slipped_in_makes_it_unequal(change: Callable[[Batch], Batch]) -> None:
+    assert made(change)["equal"] is False
+
+
+def test_a_leaf_depends_on_identity_tokens_and_key() -> None:
+    span = Span("m", "transcript", 3, 0, 2)
+    leaves = {
+        COMMITTER.turn(span, [1, 2]),
+        COMMITTER.turn(span, [2, 1]),
+        COMMITTER.turn(replace(span, turn=4), [1, 2]),
+        COMMITTER.turn(replace(span, part=1), [1, 2]),
+        COMMITTER.turn(replace(span, modality="chat_public"), [1, 2]),
+        COMMITTER.turn(replace(span, meeting="n"), [1, 2]),
+        Committer(b"j" * 32).turn(span, [1, 2]),
+    }
+    assert len(leaves) == 7
+    assert COMMITTER.turn(replace(span, start=7, end=9), [1, 2]) in leaves
+
+
+def test_roots_of_unopened_arms_change_with_their_content_digest() -> None:
+    data = MeetingData(admitted((meeting("m1"),)), TOKENIZER, tiny_config(epochs=1))
+    observer = Observer(COMMITTER, TOKENIZER.bos_id, TOKENIZER.pad_id)
+    roots = {
+        receipt(COMMITTER, data.meetings, [], {"heldout": (("h1", digest),)}, observer)[
+            "heldout_root"
+        ]
+        for digest in ("a", "b")
+    }
+    assert len(roots) == 2
