@@ -1,0 +1,1 @@
+"""Documents, canaries, packing: from admitted turns to rows of tokens."""
