@@ -1,0 +1,1 @@
+"""The frozen base model, its tokenizer and the adapter on it."""

@@ -1,0 +1,96 @@
+"""The LoRA adapter on a base model, and the one way to run the two."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.helpers import disable_input_dtype_casting
+from torch import Tensor, nn
+
+from harness.config import Lora
+from harness.errors import Refused
+from harness.models.base import Base
+
+
+def attach(base: Base, lora: Lora, seed: int) -> PeftModel:
+    """Put a fresh LoRA adapter (Hu et al. 2021) on the base; its weights are float32.
+
+    Raises:
+        Refused: ``LORA_TARGETS`` when no module has the name asked for.
+    """
+    targets = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
+    settings = LoraConfig(
+        r=lora.r, lora_alpha=int(lora.alpha), lora_dropout=lora.dropout, target_modules=targets,
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = get_peft_model(base.model, settings)
+        except ValueError:
+            raise Refused("LORA_TARGETS", "no module has such a name", "lora.targets",
+                          "use all-linear or the model's own module names") from None  # fmt: skip
+    assert isinstance(model, PeftModel)
+    return model
+
+
+def load(base: Base, folder: Path) -> PeftModel:
+    """Put a saved adapter on the base, in eval mode; safetensors only.
+
+    Raises:
+        Refused: ``ADAPTER_MISSING``.
+    """
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise Refused("ADAPTER_MISSING", "there is no adapter", str(folder), "run train first")
+    model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=False)
+    return model.eval()
+
+
+@contextmanager
+def computing(model: PeftModel) -> Iterator[None]:
+    """Run forward passes inside this: float32 adapter weights compute in the base's dtype.
+
+    Without it PEFT casts every activation to float32 and back around each adapted module.
+    """
+    dtype = next(iter(model.get_base_model().parameters())).dtype
+    with ExitStack() as stack:
+        if dtype is torch.bfloat16:
+            device = next(iter(model.parameters())).device.type
+            stack.enter_context(torch.autocast(device, dtype=dtype))
+            stack.enter_context(disable_input_dtype_casting(model))
+        yield
+
+
+def backbone(model: PeftModel) -> nn.Module:
+    """The transformer without its language-model head."""
+    decoder: nn.Module = model.get_base_model().get_decoder()
+    return decoder
+
+
+def embeddings(model: PeftModel) -> nn.Module:
+    """The layer that input ids enter by."""
+    layer: nn.Module = model.get_base_model().get_input_embeddings()
+    return layer
+
+
+def head(model: PeftModel) -> nn.Module:
+    """The frozen language-model head: hidden states to vocabulary logits."""
+    layer: nn.Module = model.get_base_model().get_output_embeddings()
+    return layer
+
+
+def hidden_states(model: PeftModel, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+    """Last hidden states, shape (rows, tokens, width).
+
+    Documents packed into a row are isolated by positions that restart and the absence of any mask;
+    an all-ones mask would let them see each other.
+
+    Args:
+        input_ids: int64, shape (rows, tokens).
+        position_ids: int64, same shape, 0 at each document's start.
+    """
+    out = backbone(model)(input_ids=input_ids, position_ids=position_ids, use_cache=False)
+    states: Tensor = out.last_hidden_state
+    return states

