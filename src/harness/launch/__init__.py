@@ -1,0 +1,1 @@
+"""Signals and where a run is launched."""

@@ -1,0 +1,1 @@
+"""LoRA fine-tuning that resumes bit for bit."""

@@ -1,0 +1,144 @@
+"""The train stage: gate again, then adapter, receipt and model card."""
+
+import os
+import shutil
+import warnings
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning import Trainer
+
+from harness.commitments.merkle import set_root
+from harness.commitments.receipt import Committer, Observer, receipt
+from harness.config import Config
+from harness.consent import gate
+from harness.consent.capability import Admitted
+from harness.consent.sources import prepare
+from harness.corpus.datamodule import MeetingData
+from harness.errors import Preempted, Refused
+from harness.launch.preemption import Preemption, watch
+from harness.models import adapter, base
+from harness.models.base import Base
+from harness.rundir import Attempt, RunDir, write_bytes, write_json
+from harness.tracking import Tracker
+from harness.training.card import model_card
+from harness.training.checkpoint import TrainState, load_checkpoint, machine
+from harness.training.module import LoraModule
+from harness.training.recorder import Bar, Log, Recorder
+
+
+def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
+    """Train on what the gate admits now; continue where an earlier attempt stopped.
+
+    Returns:
+        The receipt.
+
+    Raises:
+        Refused: by the gate; ``TRAIN_ROOT_CHANGED`` when other turns are admitted than an
+            unfinished attempt trained on; ``MACHINE_CHANGED`` when its bits cannot be continued.
+        Preempted: a signal arrived and a checkpoint is saved.
+    """
+    admitted = gate.admit(prepare(config.data), config, datetime.now(UTC))
+    torch.use_deterministic_algorithms(True)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    loaded = base.load(config.model)
+    data = MeetingData(admitted, loaded.tokenizer, config)
+    with watch() as preemption, Tracker(run) as tracker:
+        module = _train(config, run, attempt, admitted, loaded, data, preemption, tracker)
+    return _publish(config, run, attempt, admitted, loaded, data, module)
+
+
+def _train(
+    config: Config, run: RunDir, attempt: Attempt, admitted: Admitted, loaded: Base,
+    data: MeetingData, preemption: Preemption, tracker: Log,
+) -> LoraModule:  # fmt: skip
+    committer = Committer(_audit_key(run))
+    root = set_root(committer.documents(data.meetings))
+    state, tensors, seen = _resume(run, root, admitted.authority.epoch)
+    observer = Observer(committer, loaded.tokenizer.bos_id, loaded.tokenizer.pad_id, seen)
+    observer.tokens = state.tokens
+    model = adapter.attach(loaded, config.lora, config.train.seed)
+    module = LoraModule(model, config.train, len(data.steps), observer, state.step)
+    if tensors:
+        module.restore(tensors)
+    else:
+        torch.manual_seed(config.train.seed)
+    data.start = state.step
+    coins = [{"id": c.id, "level": c.level, "planted": c.planted} for c in data.canaries]
+    write_json(run.file("private", "canaries.json"), coins)
+    recorder = Recorder(
+        state, data, config.train, run.path, tracker, preemption, lambda: run.publish(attempt)
+    )
+    if state.step < len(data.steps):
+        _trainer(config, [recorder, Bar(len(data.steps), recorder)]).fit(module, datamodule=data)
+    if recorder.preempted and state.step < len(data.steps):
+        raise Preempted("PREEMPTED", f"stopped by a signal after step {state.step}",
+                        "checkpoints/", "give the same command to go on")  # fmt: skip
+    return module
+
+
+def _trainer(config: Config, callbacks: list[Any]) -> Trainer:
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    return Trainer(
+        accelerator="gpu" if config.train.accelerator == "cuda" else config.train.accelerator,
+        devices=1, max_epochs=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=callbacks,
+        gradient_clip_val=config.train.clip, use_distributed_sampler=False,
+        plugins=[LightningEnvironment()], num_sanity_val_steps=0, limit_val_batches=0,
+    )  # fmt: skip
+
+
+def _resume(
+    run: RunDir, root: str, epoch: int
+) -> tuple[TrainState, dict[str, torch.Tensor], set[bytes]]:
+    found = load_checkpoint(run.file("checkpoints"))
+    here = machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if found is None:
+        return TrainState(train_root=root, epochs=[epoch], machine=here), {}, set()
+    state, tensors, seen = found
+    if state.train_root != root:
+        raise Refused("TRAIN_ROOT_CHANGED", "other turns are admitted than this attempt trained on",
+                      "checkpoints/", "start from step 0 in another run_dir")  # fmt: skip
+    changed = sorted(key for key in here if here[key] != state.machine.get(key))
+    if changed:
+        raise Refused("MACHINE_CHANGED", f"{', '.join(changed)} differ from when it began",
+                      "checkpoints/", "continue on its machine, or in another run_dir")  # fmt: skip
+    if epoch not in state.epochs:
+        state.epochs.append(epoch)
+    return state, tensors, seen
+
+
+def _publish(
+    config: Config, run: RunDir, attempt: Attempt, admitted: Admitted, loaded: Base,
+    data: MeetingData, module: LoraModule,
+) -> dict[str, Any]:  # fmt: skip
+    run.publish(attempt)
+    committer = Committer(_audit_key(run))
+    made = receipt(committer, data.meetings, data.carriers, admitted.kept_out, module.observer)
+    made |= {"manifest_sha256": admitted.authority.manifest_sha256,
+             "epoch": admitted.authority.epoch, "base": loaded.name,
+             "base_sha256": loaded.sha256}  # fmt: skip
+    _save_adapter(run, module, model_card(config, made))
+    write_json(run.file("train", "receipt.json"), made)
+    return made
+
+
+def _save_adapter(run: RunDir, module: LoraModule, card: str) -> None:
+    staged = run.file("adapter", ".staged")
+    shutil.rmtree(staged, ignore_errors=True)
+    module.model.eval().save_pretrained(str(staged), save_embedding_layers=False)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        write_bytes(run.file("adapter", name), (staged / name).read_bytes(), mode=0o600)
+    write_bytes(run.file("adapter", "README.md"), card.encode(), mode=0o600)
+    shutil.rmtree(staged)
+
+
+def _audit_key(run: RunDir) -> bytes:
+    """The run's secret that keys its commitments; made once."""
+    path = run.file("private", "audit.key")
+    if not path.exists():
+        write_bytes(path, os.urandom(32), mode=0o600)
+    return path.read_bytes()

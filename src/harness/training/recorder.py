@@ -1,0 +1,178 @@
+"""What happens at an optimiser step's boundary: metrics, validation, checkpoint, stop."""
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from harness.config import Train
+from harness.corpus.datamodule import Batch, MeetingData
+from harness.launch.preemption import Preemption
+from harness.rundir import write_bytes
+from harness.training.checkpoint import TrainState, save_checkpoint
+from harness.training.module import LoraModule
+
+
+class Log(Protocol):
+    """Where numbers go beside metrics.jsonl."""
+
+    def log(self, step: int, numbers: dict[str, float]) -> None:
+        """Record numbers under an optimiser step."""
+        ...
+
+
+class Recorder(Callback):
+    """Keeps the training's state whole at each step boundary.
+
+    Args:
+        state: changed in place.
+        data: for the validation batches and the number of steps in an epoch.
+        settings: the ``train`` section.
+        folder: run directory.
+        log: experiment tracker.
+        preemption: asks for a stop.
+        publish: raises when a later attempt took the run over.
+    """
+
+    def __init__(
+        self, state: TrainState, data: MeetingData, settings: Train, folder: Path, log: Log,
+        preemption: Preemption, publish: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.state, self.data, self.settings = state, data, settings
+        self.folder, self.tracker = folder, log
+        self.preemption, self.publish = preemption, publish
+        self.metrics = folder / "train" / "metrics.jsonl"
+        self.metrics.parent.mkdir(exist_ok=True)
+        self._clock = time.perf_counter()
+        self.preempted = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Cut metrics back to the checkpoint."""
+        cut_back(self.metrics, self.state.step)
+        self._clock = time.perf_counter()
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: LoraModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Close the step that was just made."""
+        rate = pl_module.current_rate()
+        pl_module.step = self.state.step = self.state.step + 1
+        self.state.tokens += batch.tokens
+        self.state.supervised_tokens += batch.supervised
+        seconds = time.perf_counter() - self._clock
+        loss = self._evaluate(pl_module)
+        self._write(float(outputs["loss"]), rate, batch.tokens / seconds, loss)
+        self._stop(trainer)
+        if trainer.should_stop or self._due():
+            self.save(trainer, pl_module)
+        self._clock = time.perf_counter()
+
+    def save(self, trainer: Trainer, module: LoraModule) -> None:
+        """Write a checkpoint of this boundary."""
+        self.publish()
+        tensors = module.tensors(trainer.optimizers[0])
+        save_checkpoint(self.folder / "checkpoints", self.state, tensors, module.observer.seen)
+
+    def _due(self) -> bool:
+        last = self.state.step == len(self.data.steps)
+        return last or self.state.step % self.settings.checkpoint_steps == 0
+
+    def _evaluate(self, module: LoraModule) -> float | None:
+        every = self.settings.eval_epochs * self.data.steps.per_epoch
+        if not every or not self.data.validation or self.state.step % every:
+            return None
+        loss = module.evaluate(self.data.validation_batches())
+        self.state.evaluations.append((self.state.step, loss))
+        return loss
+
+    def _stop(self, trainer: Trainer) -> None:
+        self.preempted = self.preemption.received is not None
+        losses = [loss for _, loss in self.state.evaluations]
+        patience = self.settings.patience
+        worse = patience > 0 and len(losses) > patience and min(losses) < min(losses[-patience:])
+        trainer.should_stop = self.preempted or worse
+
+    def _write(self, loss: float, rate: float, speed: float, eval_loss: float | None) -> None:
+        line = {
+            "step": self.state.step, "loss": loss, "lr": rate, "tokens": self.state.tokens,
+            "supervised_tokens": self.state.supervised_tokens,
+            "tokens_per_second": round(speed, 1), "mfu": None,
+            "peak_memory_mb": peak_memory_mb(), "eval_loss": eval_loss,
+        }  # fmt: skip
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+        numbers = {f"train/{key}": value for key, value in line.items() if value is not None}
+        self.tracker.log(self.state.step, numbers)
+
+
+class Bar(Callback):
+    """A progress bar with loss, tokens per second and time left; a line now and then in a log.
+
+    Args:
+        total: optimiser steps of the whole training.
+        recorder: whose metrics are shown.
+    """
+
+    def __init__(self, total: int, recorder: Recorder) -> None:
+        self.total, self.recorder = total, recorder
+        console = Console(stderr=True)
+        self.live = console.is_terminal
+        self.progress = Progress(
+            TextColumn("train"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} tokens/s"),
+            TimeRemainingColumn(), console=console, disable=not self.live,
+        )  # fmt: skip
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the bar at the step that training starts from."""
+        done = self.recorder.state.step
+        self.task = self.progress.add_task(
+            "", total=self.total, completed=done, loss=0.0, speed=0.0
+        )
+        self.progress.start()
+        self._start, self._done = time.perf_counter(), done
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: LoraModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Move on by one step."""
+        step, loss = self.recorder.state.step, float(outputs["loss"])
+        seconds = time.perf_counter() - self._start
+        pace = seconds / max(1, step - self._done)
+        self.progress.update(self.task, completed=step, loss=loss, speed=batch.tokens / pace)
+        if not self.live and (step % max(1, self.total // 10) == 0 or step == self.total):
+            left = pace * (self.total - step)
+            self.progress.console.print(
+                f"train step {step}/{self.total}  loss {loss:.3f}  "
+                f"{batch.tokens / pace:.0f} tokens/s  {left:.0f} s left"
+            )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the terminal as it was."""
+        self.progress.stop()
+
+
+def cut_back(metrics: Path, step: int) -> None:
+    """Drop the lines of steps after ``step``, which are about to be made again."""
+    if not metrics.exists():
+        return
+    kept = []
+    for line in metrics.read_bytes().splitlines(keepends=True):
+        if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+            break
+        kept.append(line)
+    write_bytes(metrics, b"".join(kept))
+
+
+def peak_memory_mb() -> float:
+    """Peak memory in MiB: of the GPU where there is one, else resident memory of the process."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

@@ -1,0 +1,71 @@
+"""Learning rate, validation and the stop at a loss that is no number."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factories import admitted, meeting, tiny_config
+from harness.commitments.receipt import Committer, Observer
+from harness.config import Train
+from harness.corpus.datamodule import MeetingData
+from harness.models import adapter, base
+from harness.training.module import LoraModule, NonFinite, learning_rate
+
+
+@given(st.integers(1, 500), st.floats(0, 0.5), st.floats(0, 1))
+def test_the_rate_rises_then_falls_between_its_bounds(
+    total: int, warmup: float, floor: float
+) -> None:
+    settings = Train(lr=0.1, warmup=warmup, lr_end=floor)
+    rates = [learning_rate(step, total, settings) for step in range(total)]
+    peak = rates.index(max(rates))
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert max(rates) == pytest.approx(0.1)
+    assert all(0.1 * floor <= rate * 1.000001 for rate in rates[peak:])
+
+
+@pytest.fixture
+def parts() -> tuple[LoraModule, MeetingData, Observer]:
+    config = tiny_config()
+    loaded = base.load(config.model)
+    data = MeetingData(admitted(validation=(meeting("v"),)), loaded.tokenizer, config)
+    observer = Observer(Committer(b"k" * 32), loaded.tokenizer.bos_id, loaded.tokenizer.pad_id)
+    model = adapter.attach(loaded, config.lora, 0)
+    return LoraModule(model, config.train, len(data.steps), observer), data, observer
+
+
+def test_validation_is_not_observed_and_is_deterministic(
+    parts: tuple[LoraModule, MeetingData, Observer],
+) -> None:
+    module, data, observer = parts
+    module.train()
+    losses = {module.evaluate(data.validation_batches()) for _ in range(2)}
+    assert len(losses) == 1
+    assert 3 < losses.pop() < 8  # about the log of a vocabulary of 323
+    assert not observer.seen
+    assert module.model.training
+
+
+def test_the_observer_sees_what_enters_with_a_gradient(
+    parts: tuple[LoraModule, MeetingData, Observer],
+) -> None:
+    module, data, observer = parts
+    module.train()
+    batch = next(iter(data.train_dataloader()))
+    module.training_step(batch, 0).backward()
+    assert observer.tokens == batch.tokens - batch.documents
+    assert all(w.grad is None for n, w in module.model.named_parameters() if "lora" not in n)
+    assert any(w.grad is not None for n, w in module.model.named_parameters() if "lora" in n)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    parts: tuple[LoraModule, MeetingData, Observer],
+) -> None:
+    module, data, _ = parts
+    with torch.no_grad():
+        next(w for n, w in module.model.named_parameters() if "lora_A" in n).fill_(torch.nan)
+        next(w for n, w in module.model.named_parameters() if "lora_B" in n).fill_(1.0)
+    with pytest.raises(NonFinite, match="LOSS_NOT_FINITE"):
+        module.training_step(next(iter(data.train_dataloader())), 0)
