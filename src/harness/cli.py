@@ -238,8 +238,7 @@ def run_stages(command: str, config: "Config", line: str) -> int:
     from harness.config import STAGES
     from harness.rundir import RunDir
 
-    run = RunDir(Path(config.run_dir), config)
-    run.begin(line)
+    run = RunDir(Path(config.run_dir), config, line)
     summaries: dict[str, Any] = {}
     verdict: ProbeFailed | None = None
     for stage in STAGES if command == "run" else (command,):

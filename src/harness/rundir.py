@@ -72,7 +72,12 @@ class Attempt:
 
 @dataclass
 class RunDir:
-    """A run directory, opened for one configuration.
+    """A run directory, opened for one configuration; an attempt that is claimed records both.
+
+    Args:
+        path: of the directory; made when it is not there.
+        config: resolved settings.
+        command: the command line, for run.json.
 
     Raises:
         UsageError: ``RUN_CONFIG`` naming the keys, where a stage of this directory was made
@@ -81,6 +86,7 @@ class RunDir:
 
     path: Path
     config: Config
+    command: str = ""
     _record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -197,7 +203,9 @@ class RunDir:
                 break
             except FileExistsError:
                 number += 1
-        self._record = self._load() or self._record
+        self._record = (self._load() or self._record) | {"command": self.command}
+        lines = [f"{key}: {json.dumps(value)}" for key, value in flatten(self.config).items()]
+        write_bytes(self.path / "config.yaml", ("\n".join(lines) + "\n").encode())
         state = self._record["stages"].setdefault(stage, {"attempts": []})
         state |= {"status": "running", "config": stage_values(self.config, stage)}
         state["attempts"].append(
@@ -223,14 +231,6 @@ class RunDir:
         self._record["config_digest"] = config_digest(self.config)
         self._record["status"] = _overall([state["status"] for state in stages.values()])
         write_json(self.path / "run.json", self._record)
-
-    def begin(self, command: str) -> None:
-        """Record the command and the resolved configuration before the first stage."""
-        self._record["command"] = command
-        self._save()
-        if not (self.path / "config.yaml").exists() or command != "report":
-            lines = [f"{key}: {json.dumps(value)}" for key, value in flatten(self.config).items()]
-            write_bytes(self.path / "config.yaml", ("\n".join(lines) + "\n").encode())
 
 
 def _overall(states: list[str]) -> str:

