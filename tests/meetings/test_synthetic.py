@@ -46,7 +46,7 @@ def test_shape_of_any_seed(seed: int) -> None:
     for meeting in demo:
         assert 3 <= len(meeting.people) <= 5
         assert 14 <= len(meeting.turns) <= 24
-        assert 240 <= len(_words(meeting)) <= 260
+        assert 213 <= len(_words(meeting)) <= 233
         assert {who for who, _ in meeting.turns} == set(range(len(meeting.people)))
         assert "2026-01-05" <= f"{meeting.start:%Y-%m-%d}" <= "2026-08-31"
 

@@ -1,0 +1,1 @@
+"""What the adapter remembers, from two teacher-forced passes."""
