@@ -1,0 +1,1 @@
+"""The report, its pictures and the experiment tracker."""
