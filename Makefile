@@ -30,7 +30,7 @@ demo: $(READY)  ## Gate, train, probe and report on made meetings; continues whe
 	@$(BIN)/python scripts/expect_demo.py $(DEMO)
 
 demo-noninterference: $(READY)  ## Show that deleting denied content leaves the adapter bit-identical
-	@$(BIN)/python scripts/noninterference.py runs/noninterference $(ARGS)
+	@$(BIN)/python scripts/noninterference.py runs/noninterference train.epochs=1 $(ARGS)
 
 test: $(READY)  ## Run the tests that need neither minutes nor SLURM
 	@$(BIN)/python -m pytest -q -m "not slow and not slurm" $(ARGS)

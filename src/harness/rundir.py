@@ -218,6 +218,7 @@ class RunDir:
     def _end(self, attempt: Attempt, status: str, code: int, seconds: float) -> None:
         if not self.is_current(attempt):
             return
+        self._record = self._load() or self._record  # another stage may have ended meanwhile
         state = self._record["stages"][attempt.stage]
         state["status"] = status
         state["attempts"][-1] |= {"end": _now(), "exit_code": code}

@@ -14,7 +14,7 @@ from harness.models.adapter import head, hidden_states
 from harness.models.tokenizer import TextTokenizer
 from harness.training.loss import supervised_loss
 
-STEPS = 150
+STEPS = 400
 
 
 @pytest.fixture(scope="session")
@@ -42,11 +42,11 @@ def memorised(trained: list[Document]) -> PeftModel:
     """The tiny base with an adapter overfitted to ``trained``."""
     torch.set_num_threads(1)
     config = tiny_config()
-    config.lora.r, config.lora.dropout = 16, 0.0
+    config.lora.r, config.lora.alpha, config.lora.dropout = 32, 64.0, 0.0
     loaded = base.load(config.model)
     model = adapter.attach(loaded, config.lora, seed=0)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=2e-2, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(weights, lr=1e-2, weight_decay=0.0)
     batch = collate([[document] for document in trained], loaded.tokenizer.pad_id)
     for _ in range(STEPS):
         states = hidden_states(model, batch.input_ids, batch.position_ids)

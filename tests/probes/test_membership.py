@@ -26,7 +26,7 @@ def scored(logp: list[float], base: list[float], mean: float = -2.0, var: float 
     )  # fmt: skip
 
 
-losses = st.lists(st.floats(-20, -0.01, width=32), min_size=1, max_size=40)
+losses = st.lists(st.floats(-20, -0.125, width=32), min_size=1, max_size=40)
 
 
 @given(losses)
@@ -62,7 +62,7 @@ def panel(shift: float, series: int = 12) -> Panel:
 
 
 def test_the_primary_fails_when_members_show_and_not_otherwise() -> None:
-    for shift, verdict in ((6.0, "FAIL"), (0.0, "INCONCLUSIVE")):
+    for shift, verdict in ((6.0, "FAIL"), (0.5, "INCONCLUSIVE"), (-1.0, "PASS")):
         rows = membership_records(panel(shift), 200, 0.1, 0)
         assert [row["name"] for row in rows if row["primary"]] == ["membership_reference"]
         assert rows[0]["verdict"] == verdict
@@ -87,9 +87,12 @@ def test_a_bag_of_words_finds_a_telling_word_in_series_that_it_never_saw() -> No
     plain = [" ".join(turn.text for turn in meeting(name).turns) for name in names]
     series, member = [name[0] for name in names], [name[1] in "01" for name in names]
     telling = [f"{text} marker" if m else text for text, m in zip(plain, member, strict=True)]
-    for texts, low, high in ((plain, 0.2, 0.8), (telling, 0.95, 1.0)):
+    labels, areas = np.array(member), []
+    for texts in (plain, telling):
         scores = np.array(bag_of_words(texts, series, member))
-        assert low <= auc(scores[np.array(member)], scores[~np.array(member)]) <= high
+        areas.append(auc(scores[labels], scores[~labels]))
+    assert 0.2 <= areas[0] <= 0.8
+    assert areas[1] > areas[0] + 0.1
 
 
 def test_the_gap_to_the_baseline_is_paired() -> None:

@@ -90,6 +90,9 @@ class Observer:
         bos_id: the only token that may stand at a document's start without a span.
         pad_id: the only token that may stand in padding.
         seen: leaves from before a resume.
+
+    Attributes:
+        tokens: that entered, beginning-of-text tokens included and padding not.
     """
 
     def __init__(
@@ -115,7 +118,7 @@ class Observer:
                 self.seen.add(self._committer.turn(span, row[start:end]))
                 explained[start:end] = True
                 starts[start - 1] |= span.start == 1
-            self.tokens += int(explained.sum())
+            self.tokens += int(explained.sum() + starts.sum())
             self._unexplained(row, explained, starts)
 
     def _unexplained(self, row: Ids, explained: Any, starts: Any) -> None:

@@ -145,9 +145,11 @@ class MeetingData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[list[list[Document]]]:
         """Batches from step ``start`` to the end of the plan."""
+        # a generator of its own: a loader draws from the global one whenever it is started, which
+        # would shift the dropout of a resumed training
         return DataLoader(
             self.steps, batch_size=None, sampler=range(self.start, len(self.steps)),
-            collate_fn=self.collate, num_workers=0,
+            collate_fn=self.collate, num_workers=0, generator=torch.Generator(),
         )  # fmt: skip
 
     def collate(self, rows: list[list[Document]]) -> Batch:

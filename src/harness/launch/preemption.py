@@ -15,19 +15,25 @@ class Preemption:
 
     received: int | None = None
 
+    def arm(self) -> None:
+        """Take the signals, also back from a library that took them meanwhile.
+
+        Lightning puts a SIGTERM handler of its own around ours when it starts; it would end the
+        process with exit code 0 and nothing saved.
+        """
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+
 
 @contextmanager
 def watch() -> Iterator[Preemption]:
-    """Note SIGTERM, SIGUSR1 and SIGUSR2 instead of dying; former handlers come back at the end.
-
-    Handlers are set before Lightning starts, which then leaves these signals alone.
-    """
+    """Note SIGTERM, SIGUSR1 and SIGUSR2 instead of dying; former handlers come back at the end."""
     state = Preemption()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        state.received = number
-
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    state.arm()
     try:
         yield state
     finally:

@@ -162,7 +162,8 @@ def _tiny(model: Model) -> Base:
     config = LlamaConfig(
         vocab_size=tokenizer.size, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096,
-        tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=2,
+        tie_word_embeddings=True, initializer_range=0.2,  # a head that can be learnt through
+        bos_token_id=1, eos_token_id=2, pad_token_id=2,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -83,6 +83,22 @@ def cut_windows(documents: Sequence[tuple[str, Document]], probe: Probe) -> list
     return windows
 
 
+def opening_windows(
+    documents: Sequence[tuple[str, Document]], suffix: int, each: int
+) -> list[Window]:
+    """Windows whose prefix is the whole document before them: ``each`` a document, evenly spread.
+
+    They are what a memorising model completes best; used to compare with ``generate``.
+    """
+    windows = []
+    for arm, document in documents:
+        starts = np.arange(1 + suffix, len(document) - suffix + 1)
+        for place in np.unique(np.linspace(0, len(starts) - 1, each).astype(int)):
+            at = int(starts[place])
+            windows.append(_window(arm, document, at, at - 1, suffix))
+    return windows
+
+
 def decide(model: PeftModel, windows: Sequence[Window], probe: Probe, cost: Cost) -> list[Outcome]:
     """Decide each window by two teacher-forced passes; near-ties are checked by ``generate``."""
     scores = score(model, [window.document for window in windows], probe.batch_tokens, cost)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import warnings
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,8 +74,11 @@ def _train(
         state, data, config.train, run.path, tracker, preemption, lambda: run.publish(attempt)
     )
     if state.step < len(data.steps):
-        _trainer(config, [recorder, Bar(len(data.steps), recorder)]).fit(module, datamodule=data)
-    if recorder.preempted and state.step < len(data.steps):
+        # Lightning leaves by SystemExit when SIGTERM comes before the recorder holds the signals
+        with suppress(SystemExit):
+            trainer = _trainer(config, [recorder, Bar(len(data.steps), recorder)])
+            trainer.fit(module, datamodule=data)
+    if preemption.received and state.step < len(data.steps):
         raise Preempted("PREEMPTED", f"stopped by a signal after step {state.step}",
                         "checkpoints/", "give the same command to go on")  # fmt: skip
     return module

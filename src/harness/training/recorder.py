@@ -51,10 +51,10 @@ class Recorder(Callback):
         self.metrics = folder / "train" / "metrics.jsonl"
         self.metrics.parent.mkdir(exist_ok=True)
         self._clock = time.perf_counter()
-        self.preempted = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cut metrics back to the checkpoint."""
+        """Take the signals back from Lightning; cut metrics back to the checkpoint."""
+        self.preemption.arm()
         cut_back(self.metrics, self.state.step)
         self._clock = time.perf_counter()
 
@@ -93,11 +93,11 @@ class Recorder(Callback):
         return loss
 
     def _stop(self, trainer: Trainer) -> None:
-        self.preempted = self.preemption.received is not None
+        preempted = self.preemption.received is not None
         losses = [loss for _, loss in self.state.evaluations]
         patience = self.settings.patience
         worse = patience > 0 and len(losses) > patience and min(losses) < min(losses[-patience:])
-        trainer.should_stop = self.preempted or worse
+        trainer.should_stop = preempted or worse
 
     def _write(self, loss: float, rate: float, speed: float, eval_loss: float | None) -> None:
         line = {
