@@ -61,7 +61,7 @@ def test_it_shows_what_it_is_made_to_show(run: Path) -> None:
 
 
 def test_teacher_forcing_agrees_with_generate(run: Path, config: Config) -> None:
-    """100 % outside flagged near-ties, which are under 2 %, on 50 memorised and 200 other windows."""
+    """All agree outside flagged near-ties, under 2 %, on 50 memorised and 200 other windows."""
     loaded = base.load(config.model)
     model = adapter.load(loaded, run / "adapter")
     permission = gate.evaluable(prepare(config.data), config, datetime.now(UTC))
