@@ -1,0 +1,69 @@
+"""The scripts that users copy: what they submit, and what they do with a stop."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+SLURM = Path(__file__).parents[2] / "slurm"
+
+
+def tool(folder: Path, name: str, body: str) -> None:
+    """Put an executable on the PATH of a test."""
+    path = folder / name
+    path.write_text(f"#!/bin/bash\n{body}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A PATH with stand-ins that write down how they were called."""
+    tool(tmp_path, "sbatch", f'echo "$@" >> {tmp_path}/submitted\nwc -l < {tmp_path}/submitted')
+    tool(tmp_path, "scontrol", f'echo "$@" >> {tmp_path}/requeued')
+    return os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "4242"}
+
+
+def test_the_stages_wait_for_one_another(environment: dict[str, str], tmp_path: Path) -> None:
+    subprocess.run([SLURM / "pipeline.sh", "run_dir=runs/a"], env=environment, check=True)
+    calls = (tmp_path / "submitted").read_text().splitlines()
+    stages = [call.partition("STAGE=")[2].split()[0] for call in calls]
+    assert stages == ["gate", "train", "probe", "report"]
+    waits = [call.partition("--dependency=")[2].split(" ")[0] for call in calls]
+    assert waits == ["", "afterok:1", "afterok:2", "afterany:3"]
+    assert all(call.endswith("train.sbatch run_dir=runs/a") for call in calls)
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(0, False), (4, False), (75, True)])
+def test_only_a_saved_checkpoint_is_requeued(
+    environment: dict[str, str], tmp_path: Path, code: int, requeued: bool
+) -> None:
+    tool(tmp_path, "harness", f'echo "$@" > {tmp_path}/called\nexit {code}')
+    done = subprocess.run(
+        ["bash", SLURM / "train.sbatch", "run_dir=runs/a"],
+        env=environment | {"HARNESS": str(tmp_path / "harness")}, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert (tmp_path / "called").read_text().strip() == "train run_dir=runs/a"
+    assert (tmp_path / "requeued").exists() == requeued
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_a_signal_reaches_the_harness_and_its_exit_code_comes_back(
+    environment: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    name = number.name.removeprefix("SIG")
+    tool(tmp_path, "harness",
+         f"trap 'sleep 0.3; exit 75' {name}\ntouch {tmp_path}/up\nwhile :; do sleep 0.05; done"
+         )  # fmt: skip
+    process = subprocess.Popen(
+        ["bash", SLURM / "train.sbatch"],
+        env=environment | {"HARNESS": str(tmp_path / "harness")},
+    )
+    while not (tmp_path / "up").exists():
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(timeout=20) == 75
+    assert (tmp_path / "requeued").read_text().strip() == "requeue 4242"
