@@ -216,6 +216,8 @@ def typed(tree: Any) -> "Config":
 
     from harness.config import Config, check
 
+    for key in sorted(OmegaConf.missing_keys(tree)):
+        raise UsageError("CONFIG_MISSING", f"{key} has no value", "", f"set {key}=...")
     with plain_refusals():
         config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)  # the schema stands first in every defaults list
@@ -309,8 +311,6 @@ def _refusal(error: Exception) -> UsageError:
     key = (found[1] or found[2]) if found else ""
     if re.search(r"Key '.*' not in|Could not override|Could not append", text):
         return UsageError("CONFIG_KEY", f"no setting '{key}'", "", _near(key, _settings()))
-    if "missing mandatory value" in text.lower():
-        return UsageError("CONFIG_MISSING", f"{key} has no value", "", f"set {key}=...")
     told = re.split(r"Config search path|See https|full_key:|\(LOCATION", text)[0]
     return UsageError("CONFIG", " ".join(told.split()), key, "see --help")
 
