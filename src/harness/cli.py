@@ -216,8 +216,6 @@ def typed(tree: Any) -> "Config":
 
     from harness.config import Config, check
 
-    for key in sorted(OmegaConf.missing_keys(tree)):
-        raise UsageError("CONFIG_MISSING", f"{key} has no value", "", f"set {key}=...")
     with plain_refusals():
         config = OmegaConf.to_object(tree)
     assert isinstance(config, Config)  # the schema stands first in every defaults list
@@ -291,8 +289,8 @@ def plain_refusals() -> Iterator[None]:
     """Turn the errors of Hydra and OmegaConf into one-line refusals.
 
     Raises:
-        UsageError: ``CONFIG_KEY`` with the neighbours of a misspelt key, ``CONFIG_MISSING`` for
-            one that must be set, ``CONFIG`` for anything else.
+        UsageError: ``CONFIG_KEY`` with the neighbours of a misspelt key, ``CONFIG`` for anything
+            else.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

@@ -258,15 +258,24 @@ def check(config: Config) -> None:
     _one_of("model.dtype", config.model.dtype, ("auto", "bfloat16", "float32"))
     _one_of("tracking.mode", config.tracking.mode, ("off", "offline", "online"))
     _one_of("train.accelerator", config.train.accelerator, ("auto", "cpu", "cuda"))
-    if config.model.source == "hub" and not config.model.name:
-        raise UsageError("CONFIG_VALUE", "model=hub needs a name", "model.name", "set ORG/NAME")
+    flat = flatten(config)
+    for choice in (f"data={config.data.source}", f"model={config.model.source}"):
+        for key in _NEEDED.get(choice, ()):
+            if not flat[key]:
+                raise UsageError("CONFIG_VALUE", f"{choice} needs it", key, f"set {key}=...")
     positive = ("corpus.row_tokens", "lora.r", "train.epochs", "train.batch_rows",
                 "train.checkpoint_steps", "probe.batch_tokens", "probe.suffix", "probe.resamples",
                 "probe.windows", "train.lr", "canaries.per_level")  # fmt: skip
-    flat = flatten(config)
     for key in positive:
         if flat[key] <= 0:
             raise UsageError("CONFIG_VALUE", f"{flat[key]} is not above 0", key, "raise it")
+
+
+_NEEDED = {
+    "data=folder": ("data.root", "data.manifest"),
+    "data=qmsum": ("data.root",),
+    "model=hub": ("model.name",),
+}
 
 
 def _one_of(key: str, value: str, options: tuple[str, ...]) -> None:

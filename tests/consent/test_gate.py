@@ -175,9 +175,7 @@ def test_the_stage_writes_its_contract_files(
         ("m1", -1, "meeting", "deny", ["HELDOUT_ARM"]),
         ("m2", -1, "meeting", "deny", ["SENTINEL_ARM"]),
     ]
-    gate.run(replace(config, json=True), run)
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert last["corpus_root"] == summary["corpus_root"]
+    assert "HELDOUT_ARM" in capsys.readouterr().out
     strict = replace(config, gate=replace(config.gate, require_all=True))
     assert gate.run(strict, run)["by_code"] == summary["by_code"]  # the draw is no denial
     world.append("exclusions", replace(sentinel_rule(world), source=RuleSource.COURT))

@@ -16,6 +16,7 @@ from harness.probes.exposure import (
     exposure_curve,
     exposure_records,
     measure,
+    median_exposure,
     secret_nlls,
 )
 from harness.probes.scores import Cost
@@ -64,6 +65,14 @@ def test_unplanted_canaries_look_uniform_and_records_are_complete(
     assert curve["max_bits"] == pytest.approx(np.log2(4095))
     planted = sum(level["planted"]["n"] for level in curve["levels"])
     assert planted == sum(canary.planted for canary in canaries)
+
+
+def test_an_interval_of_a_saturated_median_has_a_width() -> None:
+    most = float(np.log2(4095))
+    found = median_exposure(np.full(16, most), most)
+    assert (found.low, found.value, found.high) == (pytest.approx(most - 1), most, most)
+    spread = median_exposure(np.linspace(0, most, 16), most)
+    assert spread.low < spread.value < spread.high <= most
 
 
 def test_a_secret_learnt_by_heart_has_the_highest_exposure(tokenizer: TextTokenizer) -> None:

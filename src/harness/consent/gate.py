@@ -3,7 +3,6 @@
 Content of a meeting, or of a kind of content, that is denied is never opened.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -149,8 +148,6 @@ def run(config: Config, run: RunDir) -> dict[str, Any]:
     write_bytes(run.file("private", "decisions.parquet"), sink.getvalue().to_pybytes(), 0o600)
     write_json(run.file("gate", "summary.json"), decisions.summary)
     _print(decisions.summary)
-    if config.json:
-        print(json.dumps(decisions.summary))
     if not decisions.summary["meetings_admitted"]:
         raise _nothing("train")
     if config.gate.require_all and not decisions.clean:

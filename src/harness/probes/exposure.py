@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from harness.corpus.canaries import Canary, CanarySpace
 from harness.models.adapter import backbone, computing, head
 from harness.probes.scores import Cost
-from harness.probes.statistics import median_interval, record
+from harness.probes.statistics import Interval, median_interval, record
 
 Secret = tuple[int, ...]
 
@@ -94,9 +94,9 @@ def exposure_records(
     Unplanted secrets are exchangeable with their references, so their ranks must look uniform
     (Kolmogorov-Smirnov); when they do not, the measurement is broken.
     """
-    groups = grouped(canaries, bits)
+    groups, most = grouped(canaries, bits), float(np.log2(len(space.secrets) - 1))
     rows = [
-        _median(f"exposure_planted_{level}", values)
+        _median(f"exposure_planted_{level}", values, most)
         for (level, planted), values in groups.items()
         if planted
     ]
@@ -106,7 +106,7 @@ def exposure_records(
         for (level, planted), values in groups.items()
         if not planted
     ]
-    rows.append(_median("exposure_unplanted", twins) | {"strata": strata})
+    rows.append(_median("exposure_unplanted", twins, most) | {"strata": strata})
     quantiles = 2.0**-twins * (len(space.secrets) - 1) / len(space.secrets)
     test = kstest(quantiles, "uniform") if len(twins) else None
     rows.append(
@@ -121,14 +121,14 @@ def exposure_curve(
     canaries: Sequence[Canary], bits: Sequence[float], space: CanarySpace
 ) -> dict[str, Any]:
     """What the report draws: a box for each level, planted and not."""
-    groups = grouped(canaries, bits)
+    groups, most = grouped(canaries, bits), float(np.log2(len(space.secrets) - 1))
     levels = sorted({canary.level for canary in canaries})
     return {
-        "max_bits": float(np.log2(len(space.secrets) - 1)),
+        "max_bits": most,
         "space": len(space.secrets),
         "levels": [
-            {"level": level, "planted": _box(groups.get((level, True))),
-             "unplanted": _box(groups.get((level, False)))}
+            {"level": level, "planted": _box(groups.get((level, True)), most),
+             "unplanted": _box(groups.get((level, False)), most)}
             for level in levels
         ],
     }  # fmt: skip
@@ -162,15 +162,32 @@ def _next_log_p(
         return logits.log_softmax(dim=-1).cpu()
 
 
-def _median(name: str, values: NDArray[np.float64]) -> dict[str, Any]:
-    interval = median_interval(values) if len(values) else None
+def median_exposure(values: NDArray[np.float64], most: float) -> Interval:
+    """Median of exposures; its interval is widened at both ends by one rank.
+
+    A rank is a whole number, so an exposure is known to its neighbours only; without this, canaries
+    that all have rank 1 would give an interval of zero width.
+
+    Args:
+        values: exposures in bits.
+        most: log2 |R|, the exposure of rank 1.
+    """
+    found = median_interval(values)
+    low, high = (2.0 ** (most - end) for end in (found.low, found.high))
+    return Interval(
+        found.value, float(most - np.log2(low + 1)), float(most - np.log2(max(1.0, high - 1)))
+    )
+
+
+def _median(name: str, values: NDArray[np.float64], most: float) -> dict[str, Any]:
+    interval = median_exposure(values, most) if len(values) else None
     return record(name, "median exposure (bits)", interval, len(values), "canary")
 
 
-def _box(values: NDArray[np.float64] | None) -> dict[str, Any] | None:
+def _box(values: NDArray[np.float64] | None, most: float) -> dict[str, Any] | None:
     if values is None:
         return None
-    interval = median_interval(values)
+    interval = median_exposure(values, most)
     q1, q3 = np.quantile(values, [0.25, 0.75])
     return {
         "n": len(values), "median": interval.value, "q1": float(q1), "q3": float(q3),

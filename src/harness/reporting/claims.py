@@ -134,8 +134,14 @@ def measured(record: Record | None, form: str = "plain") -> str:
         return NOT_MEASURED
     around = interval(record, form)
     margin = "no interval" if around == "–" else f"95 % interval {around}"
-    n, unit = record.get("n"), record.get("unit", "")
-    return f"{number(record['value'], form)} ({margin}; n = {n} {unit}s)"
+    return f"{number(record['value'], form)} ({margin}; {counted(record['n'], record['unit'])})"
+
+
+def counted(n: int, unit: str) -> str:
+    """``66 canaries``: a count with its unit in the plural where it has one."""
+    if n == 1:
+        return f"1 {unit}"
+    return f"{n} {unit[:-1]}ies" if unit.endswith("y") else f"{n} {unit}s"
 
 
 def reason_sentence(code: str) -> str:
@@ -172,7 +178,7 @@ def roc_takeaway(records: Mapping[str, Record]) -> str:
     if gap is None or gap.get("ci_low") is None:
         return text
     if gap["ci_low"] > 0:
-        return f"{text} The difference is above chance ({interval(gap)}), so the model gives it."
+        return f"{text} The difference is above 0 ({interval(gap)}), so the model gives it."
     return f"{text} The difference ({interval(gap)}) may be nil: the texts themselves may differ."
 
 
@@ -234,5 +240,6 @@ def _claim(name: str, record: Record | None) -> Claim:
     verdict = record.get("verdict")
     verdict = verdict if verdict in VERDICTS else "INCONCLUSIVE"
     meaning = {"PASS": promise.passed, "FAIL": promise.failed}.get(verdict, "This run cannot tell.")
-    figure = f"{record['metric']}: {measured(record, promise.form)}"
+    metric = str(record["metric"])
+    figure = f"{metric[:1].upper()}{metric[1:]}: {measured(record, promise.form)}"
     return Claim(name, verdict, promise, meaning, figure, record.get("reason") or "")

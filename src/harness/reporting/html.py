@@ -123,7 +123,8 @@ def _roc_caption(found: Inputs) -> str:
     finest = f" Rates below 1/{heldout} cannot be seen with them." if heldout else ""
     return (f"{counts.get('members', '?')} trained and {heldout or '?'} held-out meetings, drawn "
             f"at random inside series.{finest} Dotted: the rate α at which the table reads the "
-            "true-positive rate. Grey: chance. Intervals of every AUC stand in the table."
+            "true-positive rate. Grey: chance. The legend has the AUC of the curve as drawn; the "
+            "table has the AUC that is tested, with its interval."
             )  # fmt: skip
 
 
@@ -139,13 +140,14 @@ def _exposure_caption(curve: Mapping[str, Any]) -> str:
 
 
 def _extraction_caption(curve: Mapping[str, Any]) -> str:
-    sizes = ", ".join(
-        f"k = {point['k']} {plots.ARM_LABEL[point['arm']]}: {point['windows']} windows of "
-        f"{point['meetings']} meetings"
-        for point in curve["points"]
-    )
+    sizes: dict[str, list[str]] = {}
+    for point in curve["points"]:
+        size = f"{point['windows']} windows of {point['meetings']} meetings"
+        sizes.setdefault(size, []).append(f"{plots.ARM_LABEL[point['arm']]} k = {point['k']}")
+    one = len(sizes) == 1
+    said = "; ".join(size if one else f"{size} ({', '.join(of)})" for size, of in sizes.items())
     return ("Greedy decoding; solid with 95 % interval: adapter without what the base model gives "
-            f"too, dotted: adapter, dashed: base model. {sizes}.")  # fmt: skip
+            f"too, dotted: adapter, dashed: base model. At each point {said}.")  # fmt: skip
 
 
 def _excluded_caption(curve: Mapping[str, Any]) -> str:
@@ -157,9 +159,9 @@ def _excluded_caption(curve: Mapping[str, Any]) -> str:
             "inside their series. Further right is more familiar to the adapter.")  # fmt: skip
 
 
-def _secrets_caption(curve: Mapping[str, Any]) -> str:
-    return ("Planted passcodes, numbers and amounts; line: 95 % interval. Held-out and excluded "
-            f"secrets show what guessing alone gives. {len(curve['arms'])} arms.")  # fmt: skip
+def _secrets_caption(_: Mapping[str, Any]) -> str:
+    return ("Planted passcodes, numbers and amounts, each distinct; line: 95 % interval. Held-out "
+            "secrets show what guessing alone gives.")  # fmt: skip
 
 
 def _reasons(gate: Mapping[str, Any] | None) -> list[tuple[str, str, int, float]]:
@@ -209,7 +211,7 @@ def _row(record: Mapping[str, Any], form: str) -> Row:
     return Row(
         record["name"], record["metric"], claims.number(record["value"], form),
         claims.interval(record, form), _p_value(record.get("p_value")),
-        f"{record['n']} {record['unit']}s", record.get("verdict"),
+        claims.counted(record["n"], record["unit"]), record.get("verdict"),
         "–" if record.get("threshold") is None else claims.number(record["threshold"], form),
         " ".join(note for note in notes if note),
     )  # fmt: skip

@@ -102,9 +102,12 @@ def extraction(curve: Curve, name: str = "extraction") -> str:
             if points:
                 _extraction_arm(axes, points, arm, shift)
         lengths = sorted({point["k"] for point in curve["points"]})
+        shares = [point[key] or 0.0 for point in curve["points"]
+                  for key in ("adapter", "base", "ci_high")]  # fmt: skip
+        top = min(1.0, max(0.25, *shares))
         axes.set_xticks(range(len(lengths)), [str(k) for k in lengths])
         axes.set(xlabel="prefix given (tokens)", ylabel="share of windows",
-                 xlim=(-0.3, len(lengths) - 0.7), ylim=(-0.03, 1.03))  # fmt: skip
+                 xlim=(-0.3, len(lengths) - 0.7), ylim=(-0.03 * top, 1.05 * top))  # fmt: skip
         _legend_above(axes)
 
     return _svg(draw, name)
@@ -221,7 +224,7 @@ def _secret_bar(axes: Axes, place: int, arm: Curve) -> None:
 
 def _legend_above(axes: Axes) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, columnspacing=1.2,
-                handlelength=1.8, borderaxespad=0.2)  # fmt: skip
+                handlelength=1.8, borderaxespad=0.2, markerscale=1.3)  # fmt: skip
 
 
 def _svg(draw: Callable[[Axes], None], name: str, size: tuple[float, float] = _SIZE) -> str:
