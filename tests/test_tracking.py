@@ -73,3 +73,24 @@ def test_an_offline_run_holds_what_was_logged_under_the_runs_own_id(tmp_path: Pa
     assert read.returncode == 0, read.stderr
     assert '"probe/extraction/value"' in read.stdout
     assert "0.25" in read.stdout
+
+
+@pytest.mark.parametrize("where", ["init", "log"])
+def test_a_tracker_that_cannot_write_warns_once_and_stops_nothing(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def log(self, row: dict[str, float], step: int) -> None:
+            raise OSError("disk full")
+
+    def init(_: RunDir) -> Broken:
+        if where == "init":
+            raise OSError("disk full")
+        return Broken()
+
+    monkeypatch.setattr("harness.tracking._init", init)
+    with caplog.at_level("WARNING"), Tracker(opened(tmp_path, "offline")) as tracker:
+        for step in (1, 2, 3):
+            tracker.log(step, {"loss": 1.0})
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["wandb stopped (OSError); the run goes on without it"]

@@ -214,10 +214,13 @@ def typed(tree: Any) -> "Config":
     """
     from omegaconf import OmegaConf
 
-    from harness.config import Config, check
+    from harness.config import Config, check, flatten
 
     with plain_refusals():
         config = OmegaConf.to_object(tree)
+        keys = flatten(OmegaConf.to_container(tree))
+    for key in sorted(keys.keys() - flatten(Config()).keys()):  # Hydra's + adds what it likes
+        raise UsageError("CONFIG_KEY", f"no setting '{key}'", "", _near(key, _settings()))
     assert isinstance(config, Config)  # the schema stands first in every defaults list
     check(config)
     return config

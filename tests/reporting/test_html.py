@@ -139,3 +139,26 @@ def test_a_receipt_that_is_not_equal_is_said_aloud(found: Inputs) -> None:
 def test_other_manifests_in_the_stages_are_said_aloud(found: Inputs) -> None:
     receipt = (found.receipt or {}) | {"manifest_sha256": "99" * 32}
     assert "under different manifests" in html.render(replace(found, receipt=receipt))
+
+
+def test_nothing_is_called_random_that_was_not_drawn(found: Inputs) -> None:
+    results = (found.results or {}) | {"randomised": False}
+    gate = (found.gate or {}) | {"randomised": False}
+    text = Page(html.render(replace(found, results=results, gate=gate))).text
+    assert "Exploratory" in text
+    assert "drawn at random inside series" not in text
+    assert "by lot" not in text
+    assert "random draw" not in text
+
+
+def test_nulls_inside_curves_are_drawn_around(found: Inputs) -> None:
+    results = json.loads(json.dumps(found.results))
+    curves = results["curves"]
+    curves["exposure"]["levels"][0]["planted"] = None
+    curves["extraction_by_k"]["points"][0] |= {"ci_low": None, "ci_high": None}
+    curves["excluded_vs_heldout"]["means"]["sentinel"] |= {"ci_low": None, "ci_high": None}
+    curves["excluded_vs_heldout"]["meetings"][0]["score"] = None
+    curves["secrets"]["arms"][0] |= {"rate": None, "ci_low": None, "ci_high": None}
+    text = html.render(replace(found, results=results))
+    assert text.count("<svg") == 6
+    assert not re.search(r"\bnan\b", text)

@@ -120,9 +120,11 @@ def _loss_caption(metrics: tuple[dict[str, Any], ...]) -> str:
 def _roc_caption(found: Inputs) -> str:
     counts = (found.results or {}).get("counts", {})
     heldout = counts.get("heldout")
+    drawn = (found.results or {}).get("randomised", True)
+    how = "drawn at random inside series" if drawn else "not drawn at random"
     finest = f" Rates below 1/{heldout} cannot be seen with them." if heldout else ""
-    return (f"{counts.get('members', '?')} trained and {heldout or '?'} held-out meetings, drawn "
-            f"at random inside series.{finest} Dotted: the rate α at which the table reads the "
+    return (f"{counts.get('members', '?')} trained and {heldout or '?'} held-out meetings, "
+            f"{how}.{finest} Dotted: the rate α at which the table reads the "
             "true-positive rate. Grey: chance. The legend has the AUC of the curve as drawn; the "
             "table has the AUC that is tested, with its interval."
             )  # fmt: skip
