@@ -1,5 +1,6 @@
 """Canonical JSON against the vectors of RFC 8785, strict parsing, and SHA-256."""
 
+import hashlib
 import json
 import math
 import random
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.digest import canonical_json, digest_of, sha256_file, sha256_hex, strict_json
@@ -98,6 +99,7 @@ def test_keys_are_sorted_by_utf_16_as_in_rfc_8785_section_3_2_3() -> None:
     assert [*written] != sorted(keys)  # code points would order the last two the other way round
 
 
+@settings(max_examples=40)
 @given(trees, st.integers())
 def test_the_order_of_keys_changes_nothing(value: Any, seed: int) -> None:
     other = shuffled(value, random.Random(seed))
@@ -108,15 +110,16 @@ def test_the_order_of_keys_changes_nothing(value: Any, seed: int) -> None:
 @given(trees)
 def test_reading_back_gives_the_value_and_the_same_bytes(value: Any) -> None:
     data = canonical_json(value)
-    assert json.loads(data) == value
-    assert strict_json(data, "x") == value
-    assert canonical_json(json.loads(data)) == data
+    # as IEEE 754 numbers: the RFC writes floats from 2^53 to 1e21 without a point
+    again = json.loads(data, parse_int=float)
+    assert again == value
+    assert canonical_json(again) == data
+    assert strict_json(data, "x") == json.loads(data)
 
 
-@given(trees, trees)
-def test_digests_differ_exactly_where_the_bytes_do(left: Any, right: Any) -> None:
-    assume(canonical_json(left) != canonical_json(right))
-    assert digest_of(left) != digest_of(right)
+@given(trees)
+def test_a_digest_is_that_of_the_canonical_bytes(value: Any) -> None:
+    assert digest_of(value) == hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 @given(st.text())
@@ -128,7 +131,10 @@ def test_text_that_is_not_nfc_is_refused_as_value_and_as_key(text: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, -math.inf, 2**53 + 1, -(2**53) - 1, 10**400, b"bytes", {1: 2}, {1}, "\ud800"],
+    [
+        math.nan, math.inf, -math.inf, 2**53 + 1, -(2**53) - 1, 10**400, b"bytes", {1: 2}, {1},
+        "\ud800",
+    ],
     ids=lambda value: repr(value)[:20],
 )  # fmt: skip
 def test_what_json_does_not_have_is_refused(value: Any) -> None:
@@ -177,12 +183,12 @@ def test_nesting_that_is_too_deep_is_refused(opening: str) -> None:
 def test_strict_json_accepts_only_what_a_lenient_reader_reads_the_same(data: bytes) -> None:
     try:
         value = strict_json(data, "x")
-    except Refused as error:
-        assert error.code == "JSON_INVALID"
-    else:
-        assert value == json.loads(data.decode())
+    except Refused:  # and nothing else
+        return
+    assert value == json.loads(data.decode())
 
 
+@settings(max_examples=40)
 @given(trees)
 def test_bytes_after_the_value_are_refused(value: Any) -> None:
     with pytest.raises(Refused):

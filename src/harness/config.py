@@ -4,6 +4,7 @@ One tree serves all commands, so that stages run one by one on a run directory s
 YAML files under ``conf/`` hold values only; code receives these dataclasses.
 """
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -267,8 +268,14 @@ def check(config: Config) -> None:
                 "train.checkpoint_steps", "probe.batch_tokens", "probe.suffix", "probe.resamples",
                 "probe.windows", "train.lr", "canaries.per_level")  # fmt: skip
     for key in positive:
-        if flat[key] <= 0:
-            raise UsageError("CONFIG_VALUE", f"{flat[key]} is not above 0", key, "raise it")
+        if not 0 < flat[key] < math.inf:
+            raise UsageError("CONFIG_VALUE", f"{flat[key]} is not above 0", key, "correct it")
+    for key in ("lora.dropout", "train.warmup", "train.lr_end", "probe.alpha_fpr"):
+        if not 0 <= flat[key] <= 1:
+            raise UsageError("CONFIG_VALUE", f"{flat[key]} is not from 0 to 1", key, "correct it")
+    for key in ("canaries.repetitions", "probe.prefixes", "job.modalities"):
+        if not flat[key]:
+            raise UsageError("CONFIG_VALUE", "the list is empty", key, "name at least one")
 
 
 _NEEDED = {

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,17 +30,21 @@ def canonical_json(value: Any) -> bytes:
 
 
 def strict_json(data: bytes, where: str) -> Any:
-    """Parse JSON that has no duplicate keys, no NaN and no trailing bytes.
+    """Parse JSON without duplicate keys, numbers out of range, lone surrogates, trailing bytes.
 
     Raises:
         Refused: ``JSON_INVALID`` naming ``where``.
     """
     try:
-        return json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant,
+            parse_float=_finite,
+        )  # fmt: skip
+        for text in _strings(value):
+            text.encode()  # a lone surrogate is no text
+        return value
     except (ValueError, RecursionError) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
         raise Refused("JSON_INVALID", reason.split(":")[0], where, "repair the file") from None
 
 
@@ -76,6 +81,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(table) != len(pairs):
         raise ValueError("a key stands twice in one object")
     return table
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError("a number is out of range")
+    return value
 
 
 def _no_constant(name: str) -> Any:

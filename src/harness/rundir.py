@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.config import STAGES, Config, config_digest, flatten, stage_values
+from harness.config import Config, config_digest, flatten, stage_values
 from harness.errors import HarnessError, Preempted, Refused, UsageError
 
 SCHEMA = "harness/run/v1"
@@ -149,13 +149,6 @@ class RunDir:
             raise Refused("SUPERSEDED", f"attempt {attempt.n} of {attempt.stage} was overtaken",
                           "run.json", "let the newer attempt finish")  # fmt: skip
 
-    def reopen(self, stage: str, why: str) -> None:
-        """Make a done stage due again, with those that follow from it."""
-        for later in STAGES[STAGES.index(stage) :]:
-            if later in self._record["stages"]:
-                self._record["stages"][later] |= {"status": "superseded", "reason": why}
-        self._save()
-
     def _load(self) -> dict[str, Any] | None:
         path = self.path / "run.json"
         return read_json(path) if path.exists() else None
@@ -163,7 +156,7 @@ class RunDir:
     def _new(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
-            "run_id": uuid.uuid4().hex[:12],
+            "run_id": self._identity(),
             "name": self.config.name,
             "command": "",
             "status": "running",
@@ -175,9 +168,18 @@ class RunDir:
             "stages": {},
         }
 
+    def _identity(self) -> str:
+        """The run's id: made by whoever comes first, the same for all who open the directory."""
+        path, mine = self._claims() / "run_id", uuid.uuid4().hex[:12]
+        write_bytes(path.with_name(mine), mine.encode())
+        with contextlib.suppress(FileExistsError):
+            os.link(path.with_name(mine), path)
+        path.with_name(mine).unlink()
+        return path.read_text()
+
     def _check_config(self, stage: str) -> None:
         state = self._record["stages"].get(stage)
-        if state is None or state.get("status") == "superseded":
+        if state is None or self._is_free(stage, state):
             return
         now, then = stage_values(self.config, stage), state["config"]
         keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
@@ -186,20 +188,25 @@ class RunDir:
                              f"{', '.join(keys)}", str(self.path.name),
                              "choose another run_dir or the old values")  # fmt: skip
 
-    def _claims(self, stage: str) -> Path:
+    def _is_free(self, stage: str, state: dict[str, Any]) -> bool:
+        """Whether nothing of a stage is there that other settings could not continue."""
+        resumable = stage == "train" and any(self.path.glob("checkpoints/step-*"))
+        return bool(state["status"] == "refused") and not resumable
+
+    def _claims(self) -> Path:
         folder = self.path / "logs" / "claims"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def _newest(self, stage: str) -> int:
-        names = (path.name for path in self._claims(stage).glob(f"{stage}-*"))
+        names = (path.name for path in self._claims().glob(f"{stage}-*"))
         return max((int(name.rpartition("-")[2]) for name in names), default=0)
 
     def _claim(self, stage: str) -> Attempt:
         number = self._newest(stage) + 1
         while True:
             try:
-                (self._claims(stage) / f"{stage}-{number}").touch(exist_ok=False)
+                (self._claims() / f"{stage}-{number}").touch(exist_ok=False)
                 break
             except FileExistsError:
                 number += 1
@@ -221,7 +228,9 @@ class RunDir:
         self._record = self._load() or self._record  # another stage may have ended meanwhile
         state = self._record["stages"][attempt.stage]
         state["status"] = status
-        state["attempts"][-1] |= {"end": _now(), "exit_code": code}
+        for entry in state["attempts"]:
+            if entry["n"] == attempt.n:
+                entry |= {"end": _now(), "exit_code": code}
         spent = self._record["seconds"].get(attempt.stage, 0.0)
         self._record["seconds"][attempt.stage] = round(spent + seconds, 3)
         self._save()

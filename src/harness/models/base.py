@@ -1,7 +1,6 @@
 """The frozen base model: the embedded one, one of the hub, or a tiny random one for tests."""
 
 import ctypes
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -189,8 +188,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def describe(base: Base) -> str:
-    """One JSON line about the base model, for the model card."""
-    return json.dumps({"name": base.name, "sha256": base.sha256})

@@ -21,8 +21,6 @@ from harness.probes.statistics import (
     record,
 )
 
-REGISTERED_DIFFERENCE = 0.2
-
 
 def bag_of_words(
     texts: Sequence[str], series: Sequence[str], member: Sequence[bool]
