@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import errors
 from harness.errors import (
     Denied,
     ExitCode,
@@ -57,7 +58,13 @@ def test_the_exit_codes_as_a_whole() -> None:
 
 
 def test_every_class_has_its_code_listed_here() -> None:
-    assert {HarnessError, *HarnessError.__subclasses__()} == {*CODES}
+    here = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    assert {kind for kind in here if issubclass(kind, HarnessError)} == {*CODES}
+
+
+def test_errors_of_other_rooms_end_with_codes_of_the_contract() -> None:
+    codes = {kind.exit_code for kind in HarnessError.__subclasses__()}
+    assert {*CODES.values()} <= codes <= {*ExitCode} - {ExitCode.DONE}
 
 
 @pytest.mark.parametrize("kind", CODES)

@@ -30,7 +30,7 @@ ENDS = [
     (Refused("CODE", "wrong"), "refused", 4), (UsageError("CODE", "wrong"), "refused", 2),
     (Denied("CODE", "wrong"), "failed", 3), (ProbeFailed("CODE", "wrong"), "failed", 6),
     (Preempted("CODE", "stop"), "preempted", 75), (ValueError("text"), "failed", 5),
-    (KeyboardInterrupt(), "failed", 5), (SystemExit(1), "failed", 5),
+    (KeyboardInterrupt(), "failed", 130), (SystemExit(1), "failed", 5),
 ]  # fmt: skip
 
 
@@ -156,6 +156,13 @@ def test_guarded_folders_are_closed_to_others(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o700}
 
 
+def test_guarded_folders_that_stood_open_are_closed(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir(mode=0o755)
+    (tmp_path / "private").chmod(0o755)
+    RunDir(tmp_path, Config())
+    assert mode(tmp_path / "private") == 0o700
+
+
 def test_opening_records_nothing(tmp_path: Path) -> None:
     RunDir(tmp_path / "run", Config())
     assert not (tmp_path / "run" / "run.json").exists()
@@ -256,6 +263,15 @@ def test_settings_of_a_later_stage_may_change(tmp_path: Path) -> None:
         finish(RunDir(tmp_path, replace(Config(), job=Job(purpose="dpv:Marketing"))), "gate")
 
 
+@pytest.mark.parametrize("stage", ["train", "probe", "report"])
+def test_a_stage_is_not_built_on_one_made_with_other_settings(tmp_path: Path, stage: str) -> None:
+    finish(RunDir(tmp_path, Config()), "gate")
+    before = state_of(tmp_path)
+    with pytest.raises(UsageError, match=r"gate was run here with other values of data\.seed"):
+        finish(RunDir(tmp_path, replace(Config(), data=Data(seed=7))), stage)
+    assert state_of(tmp_path) == before
+
+
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_claims_at_the_same_time_get_distinct_attempts(tmp_path: Path, kind: str) -> None:
     run = RunDir(tmp_path, Config())
@@ -267,6 +283,8 @@ def test_claims_at_the_same_time_get_distinct_attempts(tmp_path: Path, kind: str
     with pool:
         numbers = list(pool.map(claim, [tmp_path] * 24))
     assert sorted(numbers) == [*range(1, 25)]
+    attempts = saved(tmp_path)["stages"]["train"]["attempts"]
+    assert [attempt["n"] for attempt in attempts] == [*range(1, 25)]
     assert saved(tmp_path)["run_id"] == run.run_id
 
 

@@ -3,6 +3,7 @@
 Nothing heavy is imported before a stage starts, so that help and completion answer at once.
 """
 
+import argparse
 import contextlib
 import difflib
 import importlib
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.errors import ExitCode, HarnessError, ProbeFailed, UsageError
@@ -97,6 +99,30 @@ def usage() -> str:
     )
 
 
+def command_help(name: str, overrides: Sequence[str]) -> str:
+    """Help of one subcommand: the template of ``conf/shared.yaml`` with groups and settings.
+
+    Hydra's own ``--help`` also lists its some seventy groups, unasked, which takes 0.3 s.
+
+    Raises:
+        UsageError: for a key or value that the schema refuses.
+    """
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    _register_schema()
+    conf = _conf()
+    with plain_refusals(), initialize_config_dir(str(conf), version_base="1.3"):
+        tree = compose(name, list(overrides), return_hydra_config=True)
+        template = Template(tree.hydra.help.template)
+        settings = OmegaConf.masked_copy(tree, [key for key in tree if key != "hydra"])
+    options: dict[str, list[str]] = {}
+    for path in sorted(conf.glob("*/*.yaml")):
+        options.setdefault(path.parent.name, []).append(path.stem)
+    groups = "".join(f"{group}: {', '.join(names)}\n" for group, names in options.items())
+    return template.substitute(APP_CONFIG_GROUPS=groups, CONFIG=OmegaConf.to_yaml(settings))
+
+
 def complete(words: list[str]) -> int:
     """Answer a shell's completion query: commands for the first word, else Hydra's answer.
 
@@ -167,7 +193,10 @@ class HydraCommand:
         Raises:
             UsageError: for a flag, key or value that Hydra or the schema refuses.
         """
-        _check_flags(self.words)
+        flags = _flags(self.words)
+        if flags.help:
+            print(command_help(self.name, flags.overrides))
+            return ExitCode.DONE
         before, sys.argv = sys.argv, ["harness", *self.words]
         try:
             with plain_refusals():
@@ -330,36 +359,42 @@ def _near(word: str, known: Iterable[str]) -> str:
     return f"near it: {', '.join(close)}"
 
 
-def _check_flags(words: list[str]) -> None:
+def _flags(words: list[str]) -> argparse.Namespace:
     """Let Hydra's own parser see the flags first: it would print its usage, we print one line."""
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
         raise UsageError("FLAG", message, "", "see --hydra-help")
 
-    parser = get_args_parser()
-    parser.error = refuse
-    parser.parse_args(words)
+    parser: argparse.ArgumentParser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args(words)
 
 
 def _hydra_main(name: str, job: Callable[[Any], None]) -> Callable[[], None]:
     import hydra
+
+    _register_schema()
+    application: Callable[[], None] = hydra.main(
+        config_path=str(_conf()), config_name=name, version_base="1.3"
+    )(job)
+    return application
+
+
+def _register_schema() -> None:
     from hydra.core.config_store import ConfigStore
 
     from harness.config import Config
 
     ConfigStore.instance().store(name="harness_schema", node=Config)
-    application: Callable[[], None] = hydra.main(
-        config_path=_conf(), config_name=name, version_base="1.3"
-    )(job)
-    return application
 
 
-def _conf() -> str:
+def _conf() -> Path:
     """Where conf/ is: the installed package, or the folder of a checkout that is not installed."""
-    if importlib.util.find_spec("harness.conf"):
-        return "pkg://harness.conf"
-    return str(Path(__file__).resolve().parents[2] / "conf")
+    spec = importlib.util.find_spec("harness.conf")
+    if spec and spec.origin:
+        return Path(spec.origin).parent
+    return Path(__file__).resolve().parents[2] / "conf"
 
 
 def _hush() -> None:

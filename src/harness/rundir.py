@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.config import Config, config_digest, flatten, stage_values
+from harness.config import STAGES, Config, config_digest, flatten, stage_values
 from harness.errors import HarnessError, Preempted, Refused, UsageError
 
 SCHEMA = "harness/run/v1"
@@ -92,7 +92,8 @@ class RunDir:
     def __post_init__(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         for name in GUARDED:
-            (self.path / name).mkdir(mode=0o700, exist_ok=True)
+            (self.path / name).mkdir(exist_ok=True)
+            (self.path / name).chmod(0o700)  # also where a copy or a umask had opened it
         self._record = self._load() or self._new()
 
     def file(self, *parts: str) -> Path:
@@ -178,9 +179,13 @@ class RunDir:
         return path.read_text()
 
     def _check_config(self, stage: str) -> None:
-        state = self._record["stages"].get(stage)
-        if state is None or self._is_free(stage, state):
-            return
+        """Compare with the stage's own settings and with those of the stages it builds on."""
+        for earlier in STAGES[: STAGES.index(stage) + 1]:
+            state = self._record["stages"].get(earlier)
+            if state is not None and not self._is_free(earlier, state):
+                self._compare(earlier, state)
+
+    def _compare(self, stage: str, state: dict[str, Any]) -> None:
         now, then = stage_values(self.config, stage), state["config"]
         keys = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
         if keys:
@@ -204,43 +209,59 @@ class RunDir:
 
     def _claim(self, stage: str) -> Attempt:
         number = self._newest(stage) + 1
-        while True:
-            try:
-                (self._claims() / f"{stage}-{number}").touch(exist_ok=False)
-                break
-            except FileExistsError:
-                number += 1
+        while not self._take(stage, number):
+            number += 1
         self._record = (self._load() or self._record) | {"command": self.command}
         lines = [f"{key}: {json.dumps(value)}" for key, value in flatten(self.config).items()]
         write_bytes(self.path / "config.yaml", ("\n".join(lines) + "\n").encode())
         state = self._record["stages"].setdefault(stage, {"attempts": []})
         state |= {"status": "running", "config": stage_values(self.config, stage)}
-        state["attempts"].append(
-            {"n": number, "start": _now(), "end": None, "exit_code": None,
-             "host": socket.gethostname(), "slurm_job_id": os.environ.get("SLURM_JOB_ID")}
-        )  # fmt: skip
         self._save()
         return Attempt(stage, number)
+
+    def _take(self, stage: str, number: int) -> bool:
+        """Create the claim file of an attempt; False where another process was first."""
+        entry = {"n": number, "start": _now(), "end": None, "exit_code": None,
+                 "host": socket.gethostname(),
+                 "slurm_job_id": os.environ.get("SLURM_JOB_ID")}  # fmt: skip
+        try:
+            with (self._claims() / f"{stage}-{number}").open("x") as file:
+                file.write(json.dumps(entry))
+        except FileExistsError:
+            return False
+        return True
 
     def _end(self, attempt: Attempt, status: str, code: int, seconds: float) -> None:
         if not self.is_current(attempt):
             return
+        claim = self._claims() / f"{attempt.stage}-{attempt.n}"
+        write_json(claim, read_json(claim) | {"end": _now(), "exit_code": code})
         self._record = self._load() or self._record  # another stage may have ended meanwhile
-        state = self._record["stages"][attempt.stage]
-        state["status"] = status
-        for entry in state["attempts"]:
-            if entry["n"] == attempt.n:
-                entry |= {"end": _now(), "exit_code": code}
+        self._record["stages"][attempt.stage]["status"] = status
         spent = self._record["seconds"].get(attempt.stage, 0.0)
         self._record["seconds"][attempt.stage] = round(spent + seconds, 3)
         self._save()
 
     def _save(self) -> None:
+        """Write run.json; again if an attempt was claimed meanwhile, so that none is forgotten."""
         stages = self._record["stages"]
-        self._record["attempts"] = sum(len(state["attempts"]) for state in stages.values())
         self._record["config_digest"] = config_digest(self.config)
         self._record["status"] = _overall([state["status"] for state in stages.values()])
-        write_json(self.path / "run.json", self._record)
+        while True:
+            for name, state in stages.items():
+                state["attempts"] = self._attempts(name)
+            self._record["attempts"] = sum(len(state["attempts"]) for state in stages.values())
+            write_json(self.path / "run.json", self._record)
+            if all(state["attempts"] == self._attempts(name) for name, state in stages.items()):
+                return
+
+    def _attempts(self, stage: str) -> list[dict[str, Any]]:
+        """What the claim files of a stage say, in order; one just being made is left out."""
+        entries = []
+        for path in self._claims().glob(f"{stage}-*"):
+            with contextlib.suppress(ValueError):
+                entries.append(json.loads(path.read_bytes()))
+        return sorted(entries, key=lambda entry: int(entry["n"]))
 
 
 def _overall(states: list[str]) -> str:
@@ -255,6 +276,8 @@ def _outcome(error: BaseException) -> tuple[str, int]:
         return "preempted", int(error.exit_code)
     if isinstance(error, Refused | UsageError):
         return "refused", int(error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return "failed", 130
     return "failed", int(error.exit_code) if isinstance(error, HarnessError) else 5
 
 

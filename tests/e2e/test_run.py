@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,13 @@ def said(meeting: DemoMeeting) -> Iterator[str]:
         yield from (" ".join(words[i : i + 4]) for i in range(0, len(words) - 3, 4))
 
 
+def stands_in(piece: str, data: bytes) -> bool:
+    """Whether a piece is there; digits must stand alone, as losses and digests are full of them."""
+    if not piece.isdigit():
+        return piece.encode() in data
+    return re.search(rf"(?<![0-9A-Za-z.]){piece}(?![0-9A-Za-z.])".encode(), data) is not None
+
+
 def test_no_meeting_text_leaves_private(run: Path) -> None:
     guarded = {"private", "checkpoints", "adapter"}
     files = [
@@ -84,7 +92,7 @@ def test_no_meeting_text_leaves_private(run: Path) -> None:
     everything = b"\n".join(path.read_bytes() for path in files)
     leaked = [
         piece for meeting in generate(0) for piece in said(meeting)
-        if len(piece) > 5 and piece.encode() in everything
+        if len(piece) > 5 and stands_in(piece, everything)
     ]  # fmt: skip
     assert leaked == []
     assert b"EXCLUDED_MODALITY" in everything

@@ -9,7 +9,7 @@ import torch
 from harness.errors import Refused
 from harness.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 
-STATE = TrainState(7, 100, 90, [(2, 1.5), (4, 1.25)], "root", [1, 2], {"threads": 1})
+STATE = TrainState(7, 100, 90, [(2, 1.5), (4, 1.25)], False, "root", [1, 2], {"threads": 1})
 
 
 def saved(folder: Path, step: int = 7) -> dict[str, torch.Tensor]:

@@ -28,6 +28,7 @@ class TrainState:
         tokens: tokens that entered the forward pass so far.
         supervised_tokens: of them with a loss.
         evaluations: (step, validation loss) pairs so far.
+        stopped: whether validation ended the training early.
         train_root: root of the admitted turns; another one forbids to continue.
         epochs: manifest epochs under which the training ran.
         machine: what bits depend on: threads, torch version, instruction set, device.
@@ -37,6 +38,7 @@ class TrainState:
     tokens: int = 0
     supervised_tokens: int = 0
     evaluations: list[tuple[int, float]] = field(default_factory=list)
+    stopped: bool = False
     train_root: str = ""
     epochs: list[int] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)

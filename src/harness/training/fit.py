@@ -3,7 +3,6 @@
 import os
 import shutil
 import warnings
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,15 +72,21 @@ def _train(
     recorder = Recorder(
         state, data, config.train, run.path, tracker, preemption, lambda: run.publish(attempt)
     )
-    if state.step < len(data.steps):
-        # Lightning leaves by SystemExit when SIGTERM comes before the recorder holds the signals
-        with suppress(SystemExit):
-            trainer = _trainer(config, [recorder, Bar(len(data.steps), recorder)])
-            trainer.fit(module, datamodule=data)
-    if preemption.received and state.step < len(data.steps):
+    if state.step < len(data.steps) and not state.stopped:
+        _fit(_trainer(config, [recorder, Bar(len(data.steps), recorder)]), module, data, preemption)
+    if preemption.received and state.step < len(data.steps) and not state.stopped:
         raise Preempted("PREEMPTED", f"stopped by a signal after step {state.step}",
                         "checkpoints/", "give the same command to go on")  # fmt: skip
     return module
+
+
+def _fit(trainer: Trainer, module: LoraModule, data: MeetingData, preemption: Preemption) -> None:
+    """Fit; Lightning answers SIGTERM at its own start, and Ctrl-C, by leaving the process."""
+    try:
+        trainer.fit(module, datamodule=data)
+    except SystemExit:
+        if preemption.received is None:
+            raise KeyboardInterrupt from None
 
 
 def _trainer(config: Config, callbacks: list[Any]) -> Trainer:

@@ -97,6 +97,7 @@ class Recorder(Callback):
         losses = [loss for _, loss in self.state.evaluations]
         patience = self.settings.patience
         worse = patience > 0 and len(losses) > patience and min(losses) < min(losses[-patience:])
+        self.state.stopped = worse
         trainer.should_stop = preempted or worse
 
     def _write(self, loss: float, rate: float, speed: float, eval_loss: float | None) -> None:
