@@ -20,7 +20,7 @@ from harness.probes.extraction import (
     verbatim_records,
     window_records,
 )
-from harness.probes.scores import Cost, score
+from harness.probes.scores import Cost, TokenScores, score
 
 PROBE = Probe(prefixes=[4, 8], suffix=6, windows=8, resamples=100)
 flags = st.lists(st.booleans(), min_size=1, max_size=60).map(np.array)
@@ -105,3 +105,27 @@ def test_records_say_what_the_base_model_does_too(
     assert {row["name"] for row in rows} >= {"exact_memorisation_members", "longest_run_heldout"}
     member = arms[0]["exact_memorisation"]
     assert member["adapter"] > 0.9 > member["base"]
+
+
+def many_documents(each: int, seed: int) -> list[tuple[str, TokenScores]]:
+    """Meetings without any memorisation that differ in how predictable they are."""
+    rng, found = np.random.default_rng(seed), []
+    for series in range(5):
+        for arm in ("member", "heldout"):
+            for number in range(2):
+                name, right = f"{arm}-{series}-{number}", rng.uniform(0.3, 1.0)
+                for part in range(each):
+                    ids = np.zeros(61, np.int32)
+                    item = Document(f"{name}#{part}", name, f"s{series}", ids, ())
+                    zeros, ok = np.zeros(60, np.float32), rng.random(60) < right
+                    floats = (zeros, zeros, ok, ~ok, zeros, zeros, zeros, zeros)
+                    found.append((arm, TokenScores(item, *floats)))
+    return found
+
+
+def test_the_meeting_is_the_unit_however_many_documents_it_has() -> None:
+    """Documents of a meeting are not independent: counted one by one they reject far too often."""
+    probe = Probe(prefixes=[2], suffix=2, resamples=49)
+    records = [document_extraction(many_documents(8, seed), probe) for seed in range(60)]
+    assert {(record["n"], record["unit"]) for record in records} == {(20, "meeting")}
+    assert sum(record["p_value"] <= 0.05 for record in records) <= 9  # 3 expected; P < 0.2 %

@@ -91,3 +91,32 @@ def test_small_kinds_are_merged() -> None:
     found += [SecretOutcome("sentinel", "s0", "sentinel0-0", "iban", False)] * 2
     strata = {s["name"]: s["n"] for s in secrets_records(found, 50, 0)[0]["strata"]}
     assert strata == {"passcode": 24, "phone": 24, "amount": 24, "other": 2}
+
+
+def test_only_the_first_mention_in_a_document_counts(tokenizer: TextTokenizer) -> None:
+    """Later ones can be copied from the text before them, without having been trained on."""
+    turns = tuple(
+        GatedTurn("transcript", i, 0, text)
+        for i, text in enumerate(("the code is 482913.", "again: 482913 or 999999"))
+    )
+    spoken = GatedMeeting("m", "s", "train", "2026-01-05", turns)
+    item = documents([spoken], tokenizer, Corpus(row_tokens=400))[0]
+    first, second, _ = secret_tokens(item, tokenizer)
+    ok = np.zeros(len(item) - 1, bool)
+    ok[[i - 1 for i in second]] = True
+    found = outcomes("sentinel", scores(item, ok, np.zeros_like(ok)), tokenizer)
+    assert [o.exposed for o in found] == [False, False]
+    ok[[i - 1 for i in first]] = True
+    found = outcomes("sentinel", scores(item, ok, np.zeros_like(ok)), tokenizer)
+    assert [o.exposed for o in found] == [True, False]
+
+
+@pytest.mark.parametrize(("sentinel", "significant"), [(0.7, True), (0.0, False)])
+def test_more_secrets_in_sentinels_than_in_heldout_have_a_p_value(
+    sentinel: float, significant: bool
+) -> None:
+    found = [*drawn("sentinel", sentinel), *drawn("member", 0.7, 1), *drawn("heldout", 0.0)]
+    p = secrets_records(found, 200, 0)[0]["p_value"]
+    assert (p <= 0.05) == significant
+    only = [outcome for outcome in found if outcome.arm != "heldout"]
+    assert secrets_records(only, 200, 0)[0]["p_value"] is None

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from harness.probes.statistics import (
     Interval,
     Panel,
+    arm_mean,
     auc,
     bootstrap,
     clopper_pearson,
@@ -132,3 +133,37 @@ def test_a_record_without_a_number_is_null_with_a_reason() -> None:
     row = record("x", "y", Interval(float("nan"), 0.0, float("inf")), 3)
     assert (row["value"], row["ci_low"], row["ci_high"]) == (None, 0.0, None)
     assert row["reason"]
+
+
+def test_a_mean_over_series_of_unequal_sizes_is_covered(rng: np.random.Generator) -> None:
+    """Large series differ from small ones: resampling must keep the weight of each."""
+    sizes, levels = [2] * 6 + [8] * 2, [0.0] * 6 + [3.0] * 2
+    truth, hits = float(np.average(levels, weights=sizes)), 0
+    for _ in range(200):
+        drawn = Panel.of(
+            (f"s{series}", "member", [level + rng.normal()])
+            for series, (size, level) in enumerate(zip(sizes, levels, strict=True))
+            for _ in range(size)
+        )
+        found = bootstrap(drawn, arm_mean("member"), 150, 1)
+        hits += found.low <= truth <= found.high
+    assert hits / 200 >= 0.9
+
+
+def test_an_undefined_statistic_has_no_p_value() -> None:
+    alone = Panel.of([("s", "member", [1.0]), ("t", "heldout", [2.0])])
+    statistic = inside_series_difference("member", "heldout")
+    assert permutation_p(alone, statistic, ("member", "heldout"), 99, 0) is None
+
+
+def test_rounding_does_not_make_the_drawn_arms_look_extreme() -> None:
+    """All meetings alike up to the last bit: every permutation is as large as the observed one."""
+    values = [0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2, 0.3, 0.3]
+    arms = ["member"] * 3 + ["heldout"] * 3
+    drawn = Panel.of(("s", arm, [value]) for arm, value in zip(arms, values, strict=True))
+    statistic = inside_series_difference("member", "heldout")
+    assert permutation_p(drawn, statistic, ("member", "heldout"), 99, 0) == 1.0
+
+
+def test_holm_counts_a_missing_p_value() -> None:
+    assert holm({"a": 0.03, "b": None}) == {"a": pytest.approx(0.06), "b": 1.0}

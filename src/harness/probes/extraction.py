@@ -5,7 +5,7 @@ suffix of S tokens. Greedy decoding returns the suffix iff each suffix token is 
 under teacher forcing (induction over positions), so one pass decides it (Carlini et al. 2023).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,8 +134,8 @@ def document_extraction(scores: Sequence[tuple[str, TokenScores]], probe: Probe)
         scores: (arm, scores) of documents; arms member and heldout.
         probe: suffix and prefixes, draws and seed.
     """
-    panel = Panel.of(
-        (item.document.series, arm, [_stretch_rate(item, max(probe.prefixes), probe.suffix)])
+    panel = _meeting_means(
+        (item.document, arm, _stretch_rate(item, max(probe.prefixes), probe.suffix))
         for arm, item in scores
         if len(item) >= max(probe.prefixes) + probe.suffix
     )
@@ -146,8 +146,18 @@ def document_extraction(scores: Sequence[tuple[str, TokenScores]], probe: Probe)
     verdict = "FAIL" if gap.low > 0 else "PASS" if gap.high < PASS_BELOW else "INCONCLUSIVE"
     return record(
         "extraction", f"share of {probe.suffix}-token stretches, members minus held-out", gap, n,
-        "document", p_value=p, primary=True, verdict=verdict, threshold=PASS_BELOW,
+        "meeting", p_value=p, primary=True, verdict=verdict, threshold=PASS_BELOW,
     )  # fmt: skip
+
+
+def _meeting_means(rows: Iterable[tuple[Document, str, float]]) -> Panel:
+    """Mean over each meeting's documents: the meeting is what was drawn, not its documents."""
+    meetings: dict[tuple[str, str, str], list[float]] = {}
+    for document, arm, value in rows:
+        meetings.setdefault((document.series, arm, document.meeting), []).append(value)
+    return Panel.of(
+        (series, arm, [float(np.mean(values))]) for (series, arm, _), values in meetings.items()
+    )
 
 
 def _stretch_rate(item: TokenScores, start: int, suffix: int) -> float:
@@ -221,17 +231,20 @@ def _verbatim(
     name: str, arm: str, scores: Sequence[TokenScores], draws: int, seed: int
 ) -> dict[str, Any]:
     pairs = [(VERBATIM[name](item.ok), VERBATIM[name](item.base_ok)) for item in scores]
-    adapter, base = (float(np.mean(side)) for side in zip(*pairs, strict=True))
-    panel = Panel.of(
-        (item.document.series, arm, [on - off])
-        for item, (on, off) in zip(scores, pairs, strict=True)
+    adapter, base = (
+        float(_meeting_means((item.document, arm, pair[side]) for item, pair in
+                             zip(scores, pairs, strict=True)).values.mean())
+        for side in (0, 1)
+    )  # fmt: skip
+    panel = _meeting_means(
+        (item.document, arm, on - off) for item, (on, off) in zip(scores, pairs, strict=True)
     )
     metric = f"{name.replace('_', ' ')}, adapter minus base"
     strata = [{"name": "adapter", "value": adapter, "n": len(scores)},
               {"name": "base", "value": base, "n": len(scores)}]  # fmt: skip
     return record(
         f"{name}_{'members' if arm == 'member' else arm}", metric,
-        bootstrap(panel, arm_mean(arm), draws, seed), len(scores), "document", strata=strata,
+        bootstrap(panel, arm_mean(arm), draws, seed), len(panel.arm), "meeting", strata=strata,
     )  # fmt: skip
 
 

@@ -192,12 +192,11 @@ def _judge(rows: list[dict[str, Any]], randomised: bool) -> dict[str, float]:
 
     A FAIL that does not survive the adjustment at 5 % is INCONCLUSIVE.
     """
-    p_values = {r["name"]: r["p_value"] for r in rows if r["primary"] and r["p_value"] is not None}
-    adjusted = holm(p_values)
+    adjusted = holm({row["name"]: row["p_value"] for row in rows if row["primary"]})
     for row in rows:
         if not randomised:
             row |= {"p_value": None, "verdict": row["verdict"] and "INCONCLUSIVE"}
-        elif row["verdict"] == "FAIL" and adjusted.get(row["name"], 0.0) > ALPHA:
+        elif row["verdict"] == "FAIL" and adjusted[row["name"]] > ALPHA:
             row["verdict"] = "INCONCLUSIVE"
     return adjusted if randomised else {}
 
