@@ -72,7 +72,11 @@ def test_teacher_forcing_agrees_with_generate(run: Path, config: Config) -> None
         for arm, meetings in (("member", permission.members), ("heldout", permission.heldout))
         for document in documents(meetings, loaded.tokenizer, config.corpus)
     ]
-    windows = opening_windows(openings, suffix=16, each=6)
+    windows = [
+        window
+        for arm, each in (("member", 9), ("heldout", 3))
+        for window in opening_windows([o for o in openings if o[0] == arm], suffix=16, each=each)
+    ]
     outcomes = decide(model, windows, Probe(suffix=16), Cost())
     generated = [generates_suffix(model, window, Cost()) for window in windows]
     near_ties = sum(outcome.near_tie for outcome in outcomes)
