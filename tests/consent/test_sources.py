@@ -30,7 +30,7 @@ CODE_OF_FAULT = {
     "excluded_date": "EXCLUDED_DATE_RANGE",
     "excluded_modality": "EXCLUDED_MODALITY",
 }
-QMSUM = Path("/work/shared/data/qmsum")
+QMSUM = Path(__file__).parents[2].parent / "shared" / "data" / "qmsum"
 
 
 @pytest.fixture(scope="module")

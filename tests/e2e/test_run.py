@@ -3,12 +3,20 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.consent.authoring import draft_of, write_manifest
+from harness.consent.manifest import Draw, load
+from harness.consent.records import Arm, RuleSource
+from harness.consent.signing import load_key, load_trust
+from harness.consent.split import draw
 from harness.meetings.synthetic import DemoMeeting, generate
 
 Finished = Callable[..., tuple[int, str, str]]
@@ -96,6 +104,39 @@ def test_no_meeting_text_leaves_private(run: Path) -> None:
     ]  # fmt: skip
     assert leaked == []
     assert b"EXCLUDED_MODALITY" in everything
+
+
+def test_a_split_dealt_again_after_training_is_not_probed(
+    finished: Finished, run: Path, work: Path, tmp_path: Path
+) -> None:
+    """Trained meetings must not be measured as held-out ones under a manifest signed later."""
+    place, now = work / "harness", datetime.now(UTC).replace(microsecond=0)
+    manifest = load(place / "demo" / "manifest", load_trust(place / "trust.json"), now)
+    old = draft_of(manifest)
+    pool: dict[str, list[str]] = {}
+    for row in old.tables.split:
+        pool.setdefault(row.series_id, []).append(row.meeting_id)
+    kept = {row.series_id for row in old.tables.split if row.arm is Arm.VALIDATION}
+    arms = draw("another seed", pool, kept)
+    rows = tuple(replace(row, arm=arms[row.meeting_id]) for row in old.tables.split)
+    rules = tuple(r for r in old.tables.exclusions if r.source is not RuleSource.SENTINEL)
+    tables = replace(old.tables, split=rows, exclusions=rules)
+    dealt = replace(old, split=Draw("another seed", True), tables=tables)
+    key = load_key(place / "keys" / "manifest.pem")
+    write_manifest(tmp_path / "dealt", dealt, [key], now, manifest.head.expires,
+                   manifest.head.epoch + 1, manifest.sha256)  # fmt: skip
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "logs")
+    (tmp_path / "run" / "probes" / "results.json").unlink()
+    code, _, err = finished(
+        "probe", tmp_path / "run", *PROBE, "data=folder", f"data.root={place / 'demo' / 'store'}",
+        f"data.manifest={tmp_path / 'dealt'}",
+    )  # fmt: skip
+    assert code == 4, err
+    assert "TRAINING_DIFFERS" in err
+    assert "train_root" in err
+    assert not (tmp_path / "run" / "probes" / "results.json").exists()
 
 
 def test_probe_enforce_exits_6_after_writing(finished: Finished, run: Path) -> None:

@@ -5,6 +5,7 @@ enough to be guessed: ``leaf = H(0x00 || HMAC(key of the meeting, identity || to
 """
 
 import hmac
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.commitments.merkle import leaf_hash, set_root
 from harness.digest import canonical_json
+from harness.rundir import RunDir, write_bytes
 
 Ids = NDArray[np.int32]
 
@@ -45,6 +47,14 @@ class Spanned(Protocol):
     def spans(self) -> tuple[Span, ...]:
         """Stretches that are turns."""
         ...
+
+
+def audit_key(run: RunDir) -> bytes:
+    """The run's secret that keys its commitments, in ``private/``; made by the first who asks."""
+    path = run.file("private", "audit.key")
+    if not path.exists():
+        write_bytes(path, os.urandom(32), mode=0o600)
+    return path.read_bytes()
 
 
 class Committer:

@@ -82,8 +82,19 @@ def admit(source: Source, config: Config, now: datetime) -> Admitted:
     train = opened.meetings(Arm.TRAIN)
     if not train:
         raise _nothing("train")
-    kept = {str(arm): session.kept_out(arm) for arm in (Arm.HELDOUT, Arm.SENTINEL)}
-    return Admitted(session.authority, train, opened.meetings(Arm.VALIDATION), kept, GATE_KEY)
+    validation = opened.meetings(Arm.VALIDATION)
+    return Admitted(session.authority, train, validation, session.all_kept_out(), GATE_KEY)
+
+
+def kept_out(
+    source: Source, config: Config, now: datetime
+) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Held-out and sentinel meetings with their content digests, from the rows; nothing is opened.
+
+    Raises:
+        Refused: a code of manifest, job or split.
+    """
+    return _Session(source, config, now).all_kept_out()
 
 
 def evaluable(source: Source, config: Config, now: datetime) -> Evaluable:
@@ -192,6 +203,9 @@ class _Session:
                     contents[ruling.meeting.meeting_id] = turns
             rulings.append(ruling)
         return _Opened(rulings, contents)
+
+    def all_kept_out(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        return {str(arm): self.kept_out(arm) for arm in (Arm.HELDOUT, Arm.SENTINEL)}
 
     def kept_out(self, arm: Arm) -> tuple[tuple[str, str], ...]:
         """Meeting ids and content digests of an arm, from the rows alone."""

@@ -13,12 +13,14 @@ from peft import PeftModel
 from rich.console import Console
 from rich.table import Table
 
+from harness.commitments.merkle import set_root
+from harness.commitments.receipt import Committer, audit_key
 from harness.config import Config, Probe
 from harness.consent import gate
 from harness.consent.capability import Authority, GatedMeeting
 from harness.consent.sources import prepare
 from harness.corpus.canaries import Canary, CanarySpace, candidates, space
-from harness.corpus.documents import documents
+from harness.corpus.documents import Document, documents
 from harness.errors import ProbeFailed, Refused
 from harness.models import adapter, base
 from harness.models.tokenizer import TextTokenizer
@@ -75,7 +77,8 @@ def run(config: Config, run: RunDir) -> dict[str, Any]:
         The content of probes/results.json.
 
     Raises:
-        Refused: by the gate; ``CANARIES_DIFFER`` when other coins were tossed in training.
+        Refused: by the gate; ``CANARIES_DIFFER`` when other coins were tossed in training;
+            ``TRAINING_DIFFERS`` when the training had other arms or another base model.
         ProbeFailed: ``probe.enforce`` is set and a primary probe is not PASS.
     """
     started, now = time.monotonic(), datetime.now(UTC)
@@ -85,6 +88,9 @@ def run(config: Config, run: RunDir) -> dict[str, Any]:
     loaded = base.load(config.model)
     model = adapter.load(loaded, run.file("adapter"))
     canaries = _same_canaries(config, run, loaded.tokenizer)
+    trained = documents(permission.members, loaded.tokenizer, config.corpus)
+    check_receipt(read_json(run.file("train", "receipt.json")), Committer(audit_key(run)),
+                  trained, gate.kept_out(source, config, now), loaded.sha256)  # fmt: skip
     measured = Measured()
     arms = {"member": permission.members, "heldout": permission.heldout,
             "sentinel": sentinels.sentinels}  # fmt: skip
@@ -100,6 +106,39 @@ def run(config: Config, run: RunDir) -> dict[str, Any]:
     _print(results)
     _enforce(config.probe, results)
     return results
+
+
+def check_receipt(
+    receipt: dict[str, Any], committer: Committer, members: Sequence[Document],
+    kept_out: dict[str, tuple[tuple[str, str], ...]], base_sha256: str,
+) -> None:  # fmt: skip
+    """Refuse to call others members, held-out or sentinels than those of the training.
+
+    A manifest signed after the training may deal its meetings to other arms; trained meetings
+    would then be measured as if they had never been seen.
+
+    Args:
+        receipt: of the training.
+        committer: with the run's audit key.
+        members: documents of today's training arm.
+        kept_out: today's held-out and sentinel meetings with their content digests.
+        base_sha256: of the base model that is loaded now.
+
+    Raises:
+        Refused: ``TRAINING_DIFFERS`` naming what differs.
+    """
+    now = {
+        "equal": True,
+        "base_sha256": base_sha256,
+        "train_root": set_root(committer.documents(members)),
+        "heldout_root": set_root(committer.unopened(kept_out.get("heldout", ()))),
+        "sentinel_root": set_root(committer.unopened(kept_out.get("sentinel", ()))),
+    }
+    differing = [key for key, value in now.items() if receipt.get(key) != value]
+    if differing:
+        raise Refused("TRAINING_DIFFERS", f"{', '.join(differing)} is not as in the training",
+                      "train/receipt.json", "probe under the manifest and base model of the "
+                      "training, or train again")  # fmt: skip
 
 
 def _same_canaries(config: Config, run: RunDir, tokenizer: TextTokenizer) -> list[Canary]:

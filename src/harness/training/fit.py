@@ -1,6 +1,5 @@
 """The train stage: gate again, then adapter, receipt and model card."""
 
-import os
 import shutil
 import warnings
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
 
 from harness.commitments.merkle import set_root
-from harness.commitments.receipt import Committer, Observer, receipt
+from harness.commitments.receipt import Committer, Observer, audit_key, receipt
 from harness.config import Config
 from harness.consent import gate
 from harness.consent.capability import Admitted
@@ -37,7 +36,8 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
 
     Raises:
         Refused: by the gate; ``TRAIN_ROOT_CHANGED`` when other turns are admitted than an
-            unfinished attempt trained on; ``MACHINE_CHANGED`` when its bits cannot be continued.
+            unfinished attempt trained on; ``MACHINE_CHANGED`` when its bits cannot be continued;
+            ``RECEIPT_UNEQUAL`` when something else than what was admitted entered.
         Preempted: a signal arrived and a checkpoint is saved.
     """
     admitted = gate.admit(prepare(config.data), config, datetime.now(UTC))
@@ -55,7 +55,7 @@ def _train(
     config: Config, run: RunDir, attempt: Attempt, admitted: Admitted, loaded: Base,
     data: MeetingData, preemption: Preemption, tracker: Log,
 ) -> LoraModule:  # fmt: skip
-    committer = Committer(_audit_key(run))
+    committer = Committer(audit_key(run))
     root = set_root(committer.documents(data.meetings))
     state, tensors, seen = _resume(run, root, admitted.authority.epoch)
     observer = Observer(committer, loaded.tokenizer.bos_id, loaded.tokenizer.pad_id, seen)
@@ -125,13 +125,16 @@ def _publish(
     data: MeetingData, module: LoraModule,
 ) -> dict[str, Any]:  # fmt: skip
     run.publish(attempt)
-    committer = Committer(_audit_key(run))
+    committer = Committer(audit_key(run))
     made = receipt(committer, data.meetings, data.carriers, admitted.kept_out, module.observer)
     made |= {"manifest_sha256": admitted.authority.manifest_sha256,
              "epoch": admitted.authority.epoch, "base": loaded.name,
              "base_sha256": loaded.sha256}  # fmt: skip
-    _save_adapter(run, module, model_card(config, made))
     write_json(run.file("train", "receipt.json"), made)
+    if not made["equal"]:
+        raise Refused("RECEIPT_UNEQUAL", "what entered training is not what was admitted",
+                      "train/receipt.json", "no adapter is written; find what came in")  # fmt: skip
+    _save_adapter(run, module, model_card(config, made))
     return made
 
 
@@ -143,11 +146,3 @@ def _save_adapter(run: RunDir, module: LoraModule, card: str) -> None:
         write_bytes(run.file("adapter", name), (staged / name).read_bytes(), mode=0o600)
     write_bytes(run.file("adapter", "README.md"), card.encode(), mode=0o600)
     shutil.rmtree(staged)
-
-
-def _audit_key(run: RunDir) -> bytes:
-    """The run's secret that keys its commitments; made once."""
-    path = run.file("private", "audit.key")
-    if not path.exists():
-        write_bytes(path, os.urandom(32), mode=0o600)
-    return path.read_bytes()

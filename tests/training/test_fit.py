@@ -1,0 +1,54 @@
+"""The train stage refuses to publish what the receipt does not vouch for."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from factories import admitted, tiny_config
+from harness.corpus.datamodule import Batch, MeetingData
+from harness.corpus.documents import Document
+from harness.errors import Refused
+from harness.rundir import RunDir
+from harness.training import fit
+
+
+def trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    config = tiny_config(epochs=1)
+    monkeypatch.setattr(fit, "prepare", lambda data: None)
+    monkeypatch.setattr(fit.gate, "admit", lambda *_: admitted())
+    run = RunDir(folder, config)
+    try:
+        with run.stage("train") as attempt:
+            fit.run(config, run, attempt)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    return run
+
+
+def test_an_undisturbed_training_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trained(tmp_path, monkeypatch)
+    assert (run.path / "adapter" / "adapter_model.safetensors").exists()
+    assert json.loads((run.path / "train" / "receipt.json").read_text())["equal"] is True
+
+
+def test_a_turn_slipped_in_after_tokenising_publishes_no_adapter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = MeetingData.collate
+
+    def slip(self: MeetingData, rows: list[list[Document]]) -> Batch:
+        batch = honest(self, rows)
+        ids = batch.input_ids.clone()
+        start, end, _ = batch.spans[0][0]
+        ids[0, start:end] = 99
+        return replace(batch, input_ids=ids)
+
+    monkeypatch.setattr(MeetingData, "collate", slip)
+    with pytest.raises(Refused, match="RECEIPT_UNEQUAL"):
+        trained(tmp_path, monkeypatch)
+    assert json.loads((tmp_path / "train" / "receipt.json").read_text())["equal"] is False
+    assert list((tmp_path / "adapter").iterdir()) == []
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "refused"
