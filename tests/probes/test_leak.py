@@ -61,3 +61,11 @@ def test_records_hold_the_control_and_the_smallest_effect_that_would_show() -> N
     assert control["value"] == pytest.approx(2.0, abs=0.3)
     assert margin["value"] == pytest.approx(leak["value"] - control["value"] / 2)
     assert 0 < leak["minimum_detectable"] < 0.5
+
+
+def test_few_series_carry_no_verdict_however_clear_they_look() -> None:
+    few = panel(0, 0.0, 2.0)
+    kept = np.isin(few.series, [f"s{i}" for i in range(5)])
+    found = leak_records(Panel(few.values[kept], few.series[kept], few.arm[kept]), 100, 0)[0]
+    assert found["verdict"] == "INCONCLUSIVE"
+    assert "5 of 6 series" in found["reason"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from harness.probes.statistics import (
@@ -167,3 +167,35 @@ def test_rounding_does_not_make_the_drawn_arms_look_extreme() -> None:
 
 def test_holm_counts_a_missing_p_value() -> None:
     assert holm({"a": 0.03, "b": None}) == {"a": pytest.approx(0.06), "b": 1.0}
+
+
+def test_a_lone_series_that_cannot_be_resampled_inside_still_varies(
+    rng: np.random.Generator,
+) -> None:
+    rows = [(f"s{i}", arm, [rng.normal()]) for i in range(3) for arm in ("member", "heldout") * 2]
+    rows += [("lone", arm, [rng.normal()]) for arm in ("member", "heldout")]
+    statistic = inside_series_difference("member", "heldout")
+    assert (
+        bootstrap(Panel.of(rows), statistic, 200, 0).high
+        > bootstrap(Panel.of(rows), statistic, 200, 0).low
+    )
+    alone = bootstrap(Panel.of(rows[-2:]), statistic, 200, 0)
+    assert (alone.low, alone.high) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize("n", [6, 14, 16, 42])
+def test_a_median_interval_covers_exactly_what_it_says(n: int) -> None:
+    """By the binomial law: the chance that the ends lie on both sides of the median."""
+    found = median_interval(np.arange(1.0, n + 1))
+    r = int(found.low)
+    assert found.high == n + 1 - r
+    assert 1 - 2 * binom.cdf(r - 1, n, 0.5) >= 0.95
+    assert 1 - 2 * binom.cdf(r, n, 0.5) < 0.95
+
+
+def test_too_few_values_give_no_interval_and_nothing_gives_no_number() -> None:
+    assert median_interval(np.arange(5.0)).low == -np.inf
+    empty = bootstrap(Panel.of([("s", "member", [1.0])]), arm_mean("heldout"), 10, 0)
+    assert np.isnan(empty.value)
+    row = record("x", "y", empty, 0, minimum_detectable=float("nan"))
+    assert (row["value"], row["ci_low"], row["minimum_detectable"]) == (None, None, None)

@@ -1,13 +1,22 @@
 """The probe stage calls members only what the receipt says was trained."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from peft import PeftModel
 
+from factories import AUTHORITY, meeting, tiny_config
 from harness.commitments.receipt import Committer, Observer, receipt
+from harness.corpus.canaries import candidates, space
 from harness.corpus.documents import Document
 from harness.errors import Refused
-from harness.probes.suite import check_receipt
+from harness.models.tokenizer import TextTokenizer
+from harness.probes.exposure import measure
+from harness.probes.extraction import cut_windows, decide
+from harness.probes.suite import PRIMARIES, Measured, _results, _score_arm, check_receipt
+from harness.rundir import RunDir
 
 COMMITTER = Committer(b"k" * 32)
 KEPT = {"heldout": (("h", "1"),), "sentinel": (("s", "2"),)}
@@ -41,3 +50,35 @@ def test_anything_else_is_refused_by_name(
     with pytest.raises(Refused, match=f"TRAINING_DIFFERS.*{key}"):
         check_receipt(written, COMMITTER, members, change.get("kept_out", KEPT),
                       change.get("base_sha256", "b"))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arms", "longest"),
+    [({"member": 6}, 8), ({"member": 6, "heldout": 6}, 8), ({"member": 1, "sentinel": 1}, 8),
+     ({"member": 4, "heldout": 4, "sentinel": 4}, 5000)],
+)  # fmt: skip
+def test_missing_arms_and_short_documents_give_nulls_and_no_verdict(
+    memorised: PeftModel, tokenizer: TextTokenizer, tmp_path: Path, arms: dict[str, int],
+    longest: int,
+) -> None:  # fmt: skip
+    config = tiny_config()
+    config.run_dir, config.corpus.row_tokens = str(tmp_path), 96
+    config.probe.resamples, config.probe.suffix, config.probe.prefixes = 30, 4, [4, longest]
+    run, measured = RunDir(tmp_path, config), Measured()
+    for arm, count in arms.items():
+        spoken = [meeting(f"{i}{arm}") for i in range(count)]
+        _score_arm(measured, arm, spoken, memorised, tokenizer, config, run)
+    texts = [(arm, item.document) for arm, item in measured.documents]
+    windows = cut_windows(texts, config.probe)
+    measured.windows = decide(memorised, windows, config.probe, measured.cost)
+    canaries, secrets = candidates(config.canaries, tokenizer), space(tokenizer)
+    measured.bits = measure(memorised, canaries, secrets, measured.cost)
+    results = _results(config.probe, measured, AUTHORITY, canaries, secrets, run)
+    json.dumps(results, allow_nan=False)
+    rows = {row["name"]: row for row in results["probes"]}
+    assert {rows[name]["verdict"] for name in PRIMARIES if name != "membership_reference"} == {
+        "INCONCLUSIVE"
+    }
+    if "heldout" not in arms:
+        assert rows["membership_reference"]["verdict"] == "INCONCLUSIVE"
+        assert rows["extraction"]["value"] is None

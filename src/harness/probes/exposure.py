@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from harness.corpus.canaries import Canary, CanarySpace
 from harness.models.adapter import backbone, computing, head
 from harness.probes.scores import Cost
-from harness.probes.statistics import Interval, median_interval, record
+from harness.probes.statistics import Interval, finite, median_interval, record
 
 Secret = tuple[int, ...]
 
@@ -191,6 +191,6 @@ def _box(values: NDArray[np.float64] | None, most: float) -> dict[str, Any] | No
     q1, q3 = np.quantile(values, [0.25, 0.75])
     return {
         "n": len(values), "median": interval.value, "q1": float(q1), "q3": float(q3),
-        "min": float(values.min()), "max": float(values.max()), "ci_low": interval.low,
-        "ci_high": interval.high, "values": [float(f"{value:.3g}") for value in values],
+        "min": float(values.min()), "max": float(values.max()), "ci_low": finite(interval.low),
+        "ci_high": finite(interval.high), "values": [float(f"{value:.3g}") for value in values],
     }  # fmt: skip

@@ -23,7 +23,9 @@ from harness.probes.statistics import (
     Panel,
     arm_mean,
     bootstrap,
+    finite,
     inside_series_difference,
+    mean,
     not_degenerate,
     permutation_p,
     record,
@@ -232,8 +234,8 @@ def _verbatim(
 ) -> dict[str, Any]:
     pairs = [(VERBATIM[name](item.ok), VERBATIM[name](item.base_ok)) for item in scores]
     adapter, base = (
-        float(_meeting_means((item.document, arm, pair[side]) for item, pair in
-                             zip(scores, pairs, strict=True)).values.mean())
+        finite(mean(_meeting_means((item.document, arm, pair[side]) for item, pair in
+                                   zip(scores, pairs, strict=True)).values.ravel()))
         for side in (0, 1)
     )  # fmt: skip
     panel = _meeting_means(

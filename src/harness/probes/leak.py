@@ -18,6 +18,8 @@ from harness.probes.statistics import (
     record,
 )
 
+ARMS = {"member", "heldout", "sentinel"}
+FEWEST_SERIES = 6
 METRIC = "difference of reference score (nats per token)"
 
 
@@ -40,11 +42,25 @@ def leak_records(panel: Panel, draws: int, seed: int) -> list[dict[str, Any]]:
     p_control = permutation_p(panel, control, ("member", "heldout"), draws, seed)
     return [
         record("sentinel_leak", METRIC, found, n, p_value=p, primary=True, threshold=0.0,
-               verdict=verdict(found, trained, margin),
-               minimum_detectable=_minimum_detectable(found)),
+               minimum_detectable=_minimum_detectable(found),
+               **_judged(panel, verdict(found, trained, margin), p_control)),
         record("leak_control", METRIC, trained, n, p_value=p_control),
         record("leak_margin", f"{METRIC}, leak minus half of control", margin, n),
     ]  # fmt: skip
+
+
+def _judged(panel: Panel, found: str, p_control: float | None) -> dict[str, str]:
+    """The verdict, unless too few series stand behind it or the control may be chance."""
+    complete = [block for block in panel.blocks() if block.keys() >= ARMS]
+    if len(complete) < FEWEST_SERIES:
+        found, reason = (
+            "INCONCLUSIVE",
+            f"all three arms in {len(complete)} of {FEWEST_SERIES} series",
+        )
+        return {"verdict": found, "reason": reason}
+    if found == "PASS" and (p_control is None or p_control > 0.05):
+        return {"verdict": "INCONCLUSIVE", "reason": "the control may be chance"}
+    return {"verdict": found}
 
 
 def verdict(leak: Interval, control: Interval, margin: Interval) -> str:

@@ -67,6 +67,8 @@ def membership_records(panel: Panel, draws: int, alpha: float, seed: int) -> lis
 def roc(panel: Panel, column: int) -> tuple[list[float], list[float], float]:
     """Staircase of the ROC over all pairs of meetings: FPR, TPR, and the area."""
     member, heldout = _arms(panel, column)
+    if not (len(member) and len(heldout)):
+        return [], [], float("nan")
     cuts = np.concatenate([[np.inf], np.unique(np.concatenate([member, heldout]))[::-1]])
     fpr = [float((heldout >= cut).mean()) for cut in cuts]
     tpr = [float((member >= cut).mean()) for cut in cuts]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.stats import beta, binom
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
@@ -82,10 +82,10 @@ def inside_series_auc(positive: str, negative: str, column: int = 0) -> Statisti
     """AUC over pairs of meetings of the same series, averaged over series."""
 
     def statistic(blocks: Blocks) -> float:
-        return float(np.mean([
+        return mean([
             auc(block[positive][:, column], block[negative][:, column])
             for block in blocks if positive in block and negative in block
-        ]))  # fmt: skip
+        ])  # fmt: skip
 
     return statistic
 
@@ -94,10 +94,10 @@ def inside_series_difference(positive: str, negative: str, column: int = 0) -> S
     """Difference of arm means inside each series, averaged over series."""
 
     def statistic(blocks: Blocks) -> float:
-        return float(np.mean([
+        return mean([
             block[positive][:, column].mean() - block[negative][:, column].mean()
             for block in blocks if positive in block and negative in block
-        ]))  # fmt: skip
+        ])  # fmt: skip
 
     return statistic
 
@@ -106,9 +106,14 @@ def arm_mean(arm: str, column: int = 0) -> Statistic:
     """Mean over the meetings of one arm."""
 
     def statistic(blocks: Blocks) -> float:
-        return float(np.mean(np.concatenate([b[arm][:, column] for b in blocks if arm in b])))
+        return mean([value for b in blocks if arm in b for value in b[arm][:, column]])
 
     return statistic
+
+
+def mean(values: Sequence[float] | Floats) -> float:
+    """Mean; NaN where there is nothing, which a record turns into null."""
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def bootstrap(panel: Panel, statistic: Statistic, draws: int, seed: int) -> Interval:
@@ -119,7 +124,8 @@ def bootstrap(panel: Panel, statistic: Statistic, draws: int, seed: int) -> Inte
     so its weight among strata of other sizes; without that, means over strata of unequal sizes
     are off centre. It makes standard errors up to 6 % too large, never too small. A series in which
     an arm has a single meeting cannot be resampled inside; such series are drawn whole, among
-    themselves.
+    themselves, and where there is but one of them, all series are drawn whole. A single series
+    gives no interval: its ends are infinite.
 
     Args:
         panel: values.
@@ -130,16 +136,19 @@ def bootstrap(panel: Panel, statistic: Statistic, draws: int, seed: int) -> Inte
     rng, blocks = np.random.default_rng(seed), panel.blocks()
     rich = [block for block in blocks if min(map(len, block.values())) > 1]
     poor = [block for block in blocks if min(map(len, block.values())) == 1]
-    replicates = [statistic(_resampled(rich, poor, rng)) for _ in range(draws)]
-    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(statistic(blocks), float(low), float(high))
+    if len(poor) == 1:
+        rich, poor = [], blocks
+    value = statistic(blocks)
+    if len(poor) == 1 or not np.isfinite(value):
+        return Interval(value, -np.inf, np.inf)
+    replicates = np.array([statistic(_resampled(rich, poor, rng)) for _ in range(draws)])
+    ends = np.quantile(replicates[np.isfinite(replicates)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(ends[0]), float(ends[1]))
 
 
 def _resampled(rich: Blocks, poor: Blocks, rng: np.random.Generator) -> Blocks:
     inside = [{arm: rows[_drawn(len(rows), rng)] for arm, rows in block.items()} for block in rich]
-    if len(poor) < 2:
-        return inside + poor
-    return inside + [poor[i] for i in _drawn(len(poor), rng)]
+    return inside + ([poor[i] for i in _drawn(len(poor), rng)] if poor else [])
 
 
 def _drawn(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -154,10 +163,11 @@ def not_degenerate(
     """Widen an interval of zero width at the edge of a bounded statistic.
 
     When all n independent units sit at the edge, the share of units off it is below the exact
-    binomial (Clopper-Pearson) bound, and so is the distance of the mean from the edge.
+    binomial (Clopper-Pearson) bound, and so is the distance of the mean from the edge. Ends beyond
+    the edges are cut.
     """
     if interval.high > interval.low:
-        return interval
+        return Interval(interval.value, max(floor, interval.low), min(ceiling, interval.high))
     room = (1 - ((1 - LEVEL) / 2) ** (1 / n)) * (ceiling - floor)
     return Interval(
         interval.value, max(floor, interval.low - room), min(ceiling, interval.high + room)
@@ -196,11 +206,16 @@ def permutation_p(
 
 
 def median_interval(values: Floats) -> Interval:
-    """Median with its distribution-free interval (order statistics; David and Nagaraja 2003)."""
+    """Median with its distribution-free interval (order statistics; David and Nagaraja 2003).
+
+    The r-th smallest and r-th largest of n values, for the largest r that covers at least 95 %;
+    below 6 values none does, and the ends are infinite.
+    """
     ordered, n = np.sort(values), len(values)
-    rank = int(np.floor(n / 2 - 1.96 * np.sqrt(n) / 2))
-    low, high = max(0, rank), min(n - 1, n - 1 - rank)
-    return Interval(float(np.median(values)), float(ordered[low]), float(ordered[high]))
+    r = int(binom.ppf((1 - LEVEL) / 2, n, 0.5))  # P(fewer than r of n below the median) <= 2.5 %
+    if r < 1:
+        return Interval(float(np.median(values)), -np.inf, np.inf)
+    return Interval(float(np.median(values)), float(ordered[r - 1]), float(ordered[n - r]))
 
 
 def clopper_pearson(hits: int, n: int) -> tuple[float, float]:
@@ -221,6 +236,11 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float]:
     return adjusted
 
 
+def finite(value: float) -> float | None:
+    """The number, or None where it is none that JSON has."""
+    return float(value) if np.isfinite(value) else None
+
+
 def record(
     name: str, metric: str, interval: Interval | None, n: int, unit: str = "meeting", **more: Any
 ) -> dict[str, Any]:
@@ -232,8 +252,10 @@ def record(
     }  # fmt: skip
     if interval is not None:
         numbers = {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high}
-        row |= {key: value if np.isfinite(value) else None for key, value in numbers.items()}
-    row |= more
+        row |= {key: finite(value) for key, value in numbers.items()}
+    row |= {
+        key: finite(value) if isinstance(value, float) else value for key, value in more.items()
+    }
     if row["value"] is None:
         row.setdefault("reason", "not enough data")
     return row

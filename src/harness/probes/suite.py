@@ -39,7 +39,7 @@ from harness.probes.leak import leak_records
 from harness.probes.membership import SCORES, meeting_scores, membership_records, roc
 from harness.probes.scores import Cost, TokenScores, score, write_scores
 from harness.probes.secrets import SecretOutcome, outcomes, secrets_curve, secrets_records
-from harness.probes.statistics import Panel, arm_mean, bootstrap, holm
+from harness.probes.statistics import Panel, arm_mean, bootstrap, finite, holm
 from harness.rundir import RunDir, read_json, write_bytes, write_json
 
 SCHEMA = "harness/probes/v1"
@@ -246,6 +246,8 @@ def _rocs(known: Panel, blind: Panel) -> list[dict[str, Any]]:
     found = []
     for name, label, panel, column in panels:
         fpr, tpr, area = roc(panel, column)
+        if not fpr:
+            continue
         found.append({"name": name, "label": label.replace("_", " "), "auc": area,
                       "primary": name == PRIMARIES[0], "fpr": fpr, "tpr": tpr})  # fmt: skip
     return found
@@ -259,8 +261,9 @@ def _excluded(
     means = {}
     for arm in ("member", "heldout", "sentinel"):
         if (reference.arm == arm).any():
-            mean = bootstrap(reference.only(arm), arm_mean(arm), probe.resamples, probe.seed)
-            means[arm] = {"value": mean.value, "ci_low": mean.low, "ci_high": mean.high,
+            found = bootstrap(reference.only(arm), arm_mean(arm), probe.resamples, probe.seed)
+            means[arm] = {"value": found.value, "ci_low": finite(found.low),
+                          "ci_high": finite(found.high),
                           "n": int((reference.arm == arm).sum())}  # fmt: skip
     named = {row["name"]: row for row in rows}
     shown = ("value", "ci_low", "ci_high", "p_value")
