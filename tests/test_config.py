@@ -156,3 +156,18 @@ def test_flatten_names_every_leaf_once() -> None:
     assert flatten({"a": {"b": {"c": 1}}, "d": [2]}, "x.") == {"x.a.b.c": 1, "x.d": [2]}
     assert KEYS.keys() >= TRANSIENT
     assert {key.partition(".")[0] for key in KEYS.keys() - TRANSIENT} == FIRST.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("lora.alpha", 0.5), ("lora.alpha", 24.5), ("train.seed", -1), ("probe.seed", -1),
+     ("train.threads", -1), ("corpus.row_tokens", 1), ("canaries.per_level", 577),
+     ("probe.prefixes", [0, 8]), ("canaries.repetitions", [-1])],
+)  # fmt: skip
+def test_settings_that_would_hang_do_nothing_or_fail_late_are_refused(
+    key: str, value: object
+) -> None:
+    config, (section, name) = Config(), key.split(".")
+    setattr(getattr(config, section), name, value)
+    with pytest.raises(UsageError, match=rf"CONFIG_VALUE.*{key}"):
+        check(config)

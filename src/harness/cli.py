@@ -52,6 +52,7 @@ SEVERITY = (0, 75, 6, 3, 4, 2, 5, CLOSED_PIPE, INTERRUPTED)
 ENVIRONMENT = {
     "HYDRA_FULL_ERROR": "1",  # Hydra raises its errors to us instead of printing them
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what deterministic training needs on CUDA
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",

@@ -276,8 +276,27 @@ def check(config: Config) -> None:
     for key in ("canaries.repetitions", "probe.prefixes", "job.modalities"):
         if not flat[key]:
             raise UsageError("CONFIG_VALUE", "the list is empty", key, "name at least one")
+    _check_whole_numbers(flat)
 
 
+def _check_whole_numbers(flat: dict[str, Any]) -> None:
+    for key in ("data.seed", "canaries.seed", "train.seed", "probe.seed", "train.threads",
+                "train.eval_epochs", "train.patience", "corpus.meeting_tokens"):  # fmt: skip
+        if flat[key] < 0:
+            raise UsageError("CONFIG_VALUE", f"{flat[key]} is below 0", key, "correct it")
+    for key in ("canaries.repetitions", "probe.prefixes"):
+        if min(flat[key]) < 1:
+            raise UsageError("CONFIG_VALUE", f"{min(flat[key])} is below 1", key, "correct it")
+    if flat["corpus.row_tokens"] < 2:
+        raise UsageError("CONFIG_VALUE", "a row holds no text", "corpus.row_tokens", "raise it")
+    if flat["lora.alpha"] < 1 or flat["lora.alpha"] % 1:  # peft takes whole numbers
+        raise UsageError("CONFIG_VALUE", "no whole number above 0", "lora.alpha", "correct it")
+    if flat["canaries.per_level"] * len(flat["canaries.repetitions"]) > MOST_CANARIES:
+        raise UsageError("CONFIG_VALUE", f"more than {MOST_CANARIES} canaries",
+                         "canaries.per_level", "lower it")  # fmt: skip
+
+
+MOST_CANARIES = 1000  # their names are drawn without repetition from 1,728
 _NEEDED = {
     "data=folder": ("data.root", "data.manifest"),
     "data=qmsum": ("data.root",),
