@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GraniteConfig, GraniteForCausalLM
 
 from factories import tiny_config
 from harness.config import Model
@@ -45,6 +46,22 @@ def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
     assert base.load(Model(source="hub", name=str(tmp_path), dtype="float32")).tokenizer.size == (
         tiny.tokenizer.size
     )
+
+
+def test_scaled_logits_are_refused(tmp_path: Path) -> None:
+    """Granite divides its logits after the head; loss and scores would leave that out."""
+    tiny = base.load(tiny_config().model)
+    settings = GraniteConfig(
+        vocab_size=tiny.tokenizer.size, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, logits_scaling=4.0,
+    )  # fmt: skip
+    tiny.tokenizer.backend.save_pretrained(tmp_path)
+    GraniteForCausalLM(settings).save_pretrained(tmp_path)
+    with pytest.raises(Refused, match="MODEL_HEAD"):
+        base.load(Model(source="hub", name=str(tmp_path), dtype="float32"))
+    settings.logits_scaling = 1.0
+    GraniteForCausalLM(settings).save_pretrained(tmp_path)
+    assert base.load(Model(source="hub", name=str(tmp_path), dtype="float32"))
 
 
 def test_a_changed_cache_is_refused(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def load(model: Model) -> Base:
     """Load the base model that the configuration names.
 
     Raises:
-        Refused: ``MODEL_MISSING``, ``MODEL_HASH_MISMATCH`` or ``MODEL_UNSAFE`` (no safetensors).
+        Refused: ``MODEL_MISSING``, ``MODEL_HASH_MISMATCH`` or ``MODEL_HEAD`` (logits that are
+            scaled or capped).
     """
     keep_memory_mapped()
     base = {"smollm2-135m": _smollm2, "hub": _hub, "tiny": _tiny}[model.source](model)
@@ -140,8 +141,25 @@ def _hub(model: Model) -> Base:
         raise Refused("MODEL_MISSING", f"cannot load {model.name} ({type(error).__name__})",
                       "model.name", "check the name, the network or the cache; only safetensors "
                       "are loaded") from None  # fmt: skip
+    _check_head(weights)
     commit = getattr(weights.config, "_commit_hash", None)
     return Base(weights, tokenizer, model.name, str(commit or "unknown"))
+
+
+def _check_head(weights: PreTrainedModel) -> None:
+    """Refuse a model that does more after its decoder than one product with its head.
+
+    Loss and scores take the head's product with the hidden states, in chunks; some families scale
+    or cap the logits afterwards (Granite, Cohere, Gemma), which would be left out.
+    """
+    ids = torch.arange(1, 9).unsqueeze(0)
+    with torch.no_grad():
+        states = weights.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        ours = weights.get_output_embeddings()(states)
+        theirs = weights(input_ids=ids, use_cache=False).logits
+    if not torch.allclose(ours, theirs, rtol=1e-2, atol=1e-2):
+        raise Refused("MODEL_HEAD", "its logits are not the product of head and hidden states",
+                      "model.name", "choose a model without logit scaling or capping")  # fmt: skip
 
 
 def _pretrained(
