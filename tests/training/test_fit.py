@@ -31,7 +31,25 @@ def trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
 def test_an_undisturbed_training_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained(tmp_path, monkeypatch)
     assert (run.path / "adapter" / "adapter_model.safetensors").exists()
-    assert json.loads((run.path / "train" / "receipt.json").read_text())["equal"] is True
+    receipt = json.loads((run.path / "train" / "receipt.json").read_text())
+    assert receipt["equal"] is True
+    assert receipt["epochs"] == [1]
+
+
+def test_an_overtaken_training_stops_at_its_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM may start the job again while the node it thinks dead lives on."""
+    honest = MeetingData.collate
+
+    def overtake(self: MeetingData, rows: list[list[Document]]) -> Batch:
+        (tmp_path / "logs" / "claims" / "train-2").touch()
+        return honest(self, rows)
+
+    monkeypatch.setattr(MeetingData, "collate", overtake)
+    with pytest.raises(Refused, match="SUPERSEDED"):
+        trained(tmp_path, monkeypatch)
+    assert not (tmp_path / "train" / "metrics.jsonl").exists()
 
 
 def test_a_turn_slipped_in_after_tokenising_publishes_no_adapter(

@@ -45,7 +45,17 @@ def test_validation_is_not_observed_and_is_deterministic(
     assert len(losses) == 1
     assert 3 < losses.pop() < 8  # about the log of a vocabulary of 323
     assert not observer.seen
-    assert module.model.training
+
+
+def test_dropout_is_as_on_after_validation_as_before(
+    parts: tuple[LoraModule, MeetingData, Observer],
+) -> None:
+    """A resumed training has made no validation yet; its modes must be the same all the same."""
+    module, data, _ = parts
+    before = {name: part.training for name, part in module.model.named_modules()}
+    module.evaluate(data.validation_batches())
+    assert {name: part.training for name, part in module.model.named_modules()} == before
+    assert all(before.values())
 
 
 def test_the_observer_sees_what_enters_with_a_gradient(

@@ -17,6 +17,8 @@ from harness.models.base import Base
 def attach(base: Base, lora: Lora, seed: int) -> PeftModel:
     """Put a fresh LoRA adapter (Hu et al. 2021) on the base; its weights are float32.
 
+    The whole is in train mode: the dropout of base and adapter is on from the first step.
+
     Raises:
         Refused: ``LORA_TARGETS`` when no module has the name asked for.
     """
@@ -33,7 +35,7 @@ def attach(base: Base, lora: Lora, seed: int) -> PeftModel:
             raise Refused("LORA_TARGETS", "no module has such a name", "lora.targets",
                           "use all-linear or the model's own module names") from None  # fmt: skip
     assert isinstance(model, PeftModel)
-    return model
+    return model.train()
 
 
 def load(base: Base, folder: Path) -> PeftModel:

@@ -12,7 +12,7 @@ tags: [lora, meetings, consent-gated]
 # LoRA adapter, trained on consented meetings
 
 Base model: {base} (weights SHA-256 `{base_sha256}`).
-LoRA rank {r}, alpha {alpha}, targets {targets}; {epochs} epochs at peak learning rate {lr}.
+LoRA rank {r}, alpha {alpha}, targets {targets}; {passes} epochs at peak learning rate {lr}.
 
 ```python
 from peft import PeftModel
@@ -42,5 +42,5 @@ def model_card(config: Config, receipt: dict[str, Any]) -> str:
     verdict = "equal, nothing else came in" if receipt["equal"] else "NOT equal"
     return _CARD.format(
         **receipt, verdict=verdict, r=config.lora.r, alpha=config.lora.alpha,
-        targets=config.lora.targets, epochs=config.train.epochs, lr=config.train.lr,
+        targets=config.lora.targets, passes=config.train.epochs, lr=config.train.lr,
     )  # fmt: skip

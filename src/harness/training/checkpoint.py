@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harness.digest import sha256_file
 from harness.errors import Refused
+from harness.models.base import Base
 from harness.rundir import read_json, write_bytes, write_json
 
 LATEST = "LATEST.json"
@@ -31,7 +32,7 @@ class TrainState:
         stopped: whether validation ended the training early.
         train_root: root of the admitted turns; another one forbids to continue.
         epochs: manifest epochs under which the training ran.
-        machine: what bits depend on: threads, torch version, instruction set, device.
+        machine: what bits depend on, see :func:`machine`.
     """
 
     step: int = 0
@@ -44,13 +45,15 @@ class TrainState:
     machine: dict[str, Any] = field(default_factory=dict)
 
 
-def machine(device: torch.device) -> dict[str, Any]:
+def machine(device: torch.device, base: Base) -> dict[str, Any]:
     """What the bits of a result depend on beside data and settings."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {
         "device": name,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "base_sha256": base.sha256,
+        "dtype": str(base.model.dtype),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
 

@@ -47,17 +47,17 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     loaded = base.load(config.model)
     data = MeetingData(admitted, loaded.tokenizer, config)
     with watch() as preemption, Tracker(run) as tracker:
-        module = _train(config, run, attempt, admitted, loaded, data, preemption, tracker)
-    return _publish(config, run, attempt, admitted, loaded, data, module)
+        module, state = _train(config, run, attempt, admitted, loaded, data, preemption, tracker)
+    return _publish(config, run, attempt, admitted, loaded, data, module, state)
 
 
 def _train(
     config: Config, run: RunDir, attempt: Attempt, admitted: Admitted, loaded: Base,
     data: MeetingData, preemption: Preemption, tracker: Log,
-) -> LoraModule:  # fmt: skip
+) -> tuple[LoraModule, TrainState]:  # fmt: skip
     committer = Committer(audit_key(run))
     root = set_root(committer.documents(data.meetings))
-    state, tensors, seen = _resume(run, root, admitted.authority.epoch)
+    state, tensors, seen = _resume(run, root, admitted.authority.epoch, loaded)
     observer = Observer(committer, loaded.tokenizer.bos_id, loaded.tokenizer.pad_id, seen)
     observer.tokens = state.tokens
     model = adapter.attach(loaded, config.lora, config.train.seed)
@@ -77,7 +77,7 @@ def _train(
     if preemption.received and state.step < len(data.steps) and not state.stopped:
         raise Preempted("PREEMPTED", f"stopped by a signal after step {state.step}",
                         "checkpoints/", "give the same command to go on")  # fmt: skip
-    return module
+    return module, state
 
 
 def _fit(trainer: Trainer, module: LoraModule, data: MeetingData, preemption: Preemption) -> None:
@@ -101,10 +101,10 @@ def _trainer(config: Config, callbacks: list[Any]) -> Trainer:
 
 
 def _resume(
-    run: RunDir, root: str, epoch: int
+    run: RunDir, root: str, epoch: int, loaded: Base
 ) -> tuple[TrainState, dict[str, torch.Tensor], set[bytes]]:
     found = load_checkpoint(run.file("checkpoints"))
-    here = machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    here = machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"), loaded)
     if found is None:
         return TrainState(train_root=root, epochs=[epoch], machine=here), {}, set()
     state, tensors, seen = found
@@ -122,13 +122,13 @@ def _resume(
 
 def _publish(
     config: Config, run: RunDir, attempt: Attempt, admitted: Admitted, loaded: Base,
-    data: MeetingData, module: LoraModule,
+    data: MeetingData, module: LoraModule, state: TrainState,
 ) -> dict[str, Any]:  # fmt: skip
     run.publish(attempt)
     committer = Committer(audit_key(run))
     made = receipt(committer, data.meetings, data.carriers, admitted.kept_out, module.observer)
     made |= {"manifest_sha256": admitted.authority.manifest_sha256,
-             "epoch": admitted.authority.epoch, "base": loaded.name,
+             "epoch": admitted.authority.epoch, "epochs": state.epochs, "base": loaded.name,
              "base_sha256": loaded.sha256}  # fmt: skip
     write_json(run.file("train", "receipt.json"), made)
     if not made["equal"]:

@@ -76,10 +76,9 @@ class LoraModule(LightningModule):
     @torch.no_grad()
     def evaluate(self, batches: Any) -> float:
         """Mean loss in nats per token over validation batches; dropout off."""
-        was_training = self.model.training
         self.model.eval()
         sums = [self._loss(batch.to(self.device)) for batch in batches]
-        self.model.train(was_training)
+        self.model.train()
         return float(sum(total for total, _ in sums)) / max(1, sum(count for _, count in sums))
 
     def configure_optimizers(self) -> Optimizer:

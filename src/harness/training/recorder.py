@@ -62,6 +62,7 @@ class Recorder(Callback):
         self, trainer: Trainer, pl_module: LoraModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Close the step that was just made."""
+        self.publish()  # a superseded process stops here and leaves the metrics alone
         rate = pl_module.current_rate()
         pl_module.step = self.state.step = self.state.step + 1
         self.state.tokens += batch.tokens
@@ -76,7 +77,6 @@ class Recorder(Callback):
 
     def save(self, trainer: Trainer, module: LoraModule) -> None:
         """Write a checkpoint of this boundary."""
-        self.publish()
         tensors = module.tensors(trainer.optimizers[0])
         save_checkpoint(self.folder / "checkpoints", self.state, tensors, module.observer.seen)
 
