@@ -331,9 +331,10 @@ class Stages:
     def __init__(self, **errors: BaseException) -> None:
         self.errors, self.ran = errors, [""][:0]
 
-    def __call__(self, stage: str, _: Config, run: RunDir) -> Any:
-        self.ran.append(stage)
-        with run.stage(stage) as attempt:
+    def __call__(self, stage: str, _: Config, run: RunDir, again: bool = False) -> Any:
+        with run.stage(stage, again) as attempt:
+            if not attempt.done:
+                self.ran.append(stage)
             if stage in self.errors:
                 raise self.errors[stage]
             if stage in cli.SUMMARIES and not attempt.done:
@@ -358,6 +359,19 @@ def test_run_goes_on_after_a_failed_probe_only(
     monkeypatch.setattr(cli, "run_stage", stages)
     assert here("run", "run_dir=run")[0] == code
     assert stages.ran == ran
+
+
+def test_the_gate_decides_again_until_the_training_is_done(
+    here: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = Stages(train=Preempted("PREEMPTED", "stop"))
+    monkeypatch.setattr(cli, "run_stage", stages)
+    assert [here("run", "run_dir=run")[0] for _ in range(2)] == [75, 75]
+    stages.errors.clear()
+    assert [here("run", "run_dir=run")[0] for _ in range(2)] == [0, 0]
+    assert stages.ran == [*["gate", "train"] * 3, "probe", "report"]
+    attempts = json.loads(Path("run/run.json").read_text())["stages"]["gate"]["attempts"]
+    assert [entry["n"] for entry in attempts] == [1, 2, 3]
 
 
 def test_json_of_run_holds_every_stage(here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,8 +417,8 @@ def test_a_member_that_the_manifest_does_not_permit(
 def test_a_sweep_goes_on_after_a_member_that_fails_and_ends_with_the_worst_code(
     here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stage(_: str, config: Config, run: RunDir) -> Any:
-        with run.stage("gate"):
+    def stage(_: str, config: Config, run: RunDir, again: bool) -> Any:
+        with run.stage("gate", again):
             if config.data.seed == 1:
                 raise Refused("BROKEN", "member")
         return {}

@@ -259,6 +259,8 @@ def typed(tree: Any) -> "Config":
 def run_stages(command: str, config: "Config", line: str) -> int:
     """Run the stages of a command on its run directory; stages already done are passed over.
 
+    In ``run`` the gate decides again, with a fresh clock, until the training is done.
+
     Args:
         command: a stage, or ``run`` for all four in order.
         config: checked settings.
@@ -276,7 +278,8 @@ def run_stages(command: str, config: "Config", line: str) -> int:
     verdict: ProbeFailed | None = None
     for stage in STAGES if command == "run" else (command,):
         try:
-            summaries[stage] = run_stage(stage, config, run)
+            again = command == "run" and stage == "gate" and not run.is_done("train")
+            summaries[stage] = run_stage(stage, config, run, again)
         except ProbeFailed as error:
             verdict = error
     if "report" in summaries:
@@ -288,16 +291,20 @@ def run_stages(command: str, config: "Config", line: str) -> int:
     return ExitCode.DONE
 
 
-def run_stage(stage: str, config: "Config", run: "RunDir") -> Any:
-    """Claim an attempt at one stage and run its module; return the stage's summary."""
+def run_stage(stage: str, config: "Config", run: "RunDir", again: bool = False) -> Any:
+    """Claim an attempt at one stage and run its module; return the stage's summary.
+
+    Args:
+        again: whether a stage that is done is run once more.
+    """
     from harness.rundir import read_json
 
-    with run.stage(stage) as attempt:
+    with run.stage(stage, again) as attempt:
         if attempt.done:
             print(f"{stage}: done before with these settings, kept as it is")
             return read_json(run.file(SUMMARIES[stage])) if stage in SUMMARIES else {}
         module = importlib.import_module(STAGE_MODULES[stage])
-        return module.run(config, run, attempt) if stage == "train" else module.run(config, run)
+        return module.run(config, run, attempt)
 
 
 def index_sweep(parent: Path, member: str, line: str, code: int) -> None:

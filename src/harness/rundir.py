@@ -113,10 +113,11 @@ class RunDir:
         return self._record
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[Attempt]:
+    def stage(self, name: str, again: bool = False) -> Iterator[Attempt]:
         """Claim an attempt at a stage and record how it ended.
 
-        A stage that is done is not claimed again: the attempt has ``done`` set.
+        A stage that is done is not claimed again, unless ``again`` asks for it: the attempt has
+        ``done`` set.
 
         Raises:
             UsageError: ``RUN_CONFIG`` when the stage was made with other settings.
@@ -124,7 +125,7 @@ class RunDir:
         """
         self._check_config(name)
         state = self._record["stages"].get(name, {})
-        if state.get("status") == "done":
+        if state.get("status") == "done" and not again:
             yield Attempt(name, len(state["attempts"]), done=True)
             return
         attempt = self._claim(name)
@@ -135,6 +136,10 @@ class RunDir:
             self._end(attempt, *_outcome(error), time.monotonic() - started)
             raise
         self._end(attempt, "done", 0, time.monotonic() - started)
+
+    def is_done(self, stage: str) -> bool:
+        """Whether a stage ended well."""
+        return bool(self._record["stages"].get(stage, {}).get("status") == "done")
 
     def is_current(self, attempt: Attempt) -> bool:
         """Whether no later attempt at the stage was claimed."""

@@ -16,7 +16,7 @@ from harness.consent import gate
 from harness.consent.capability import Admitted
 from harness.consent.records import Arm, ExclusionRule, Operation, RuleKind, RuleScope, RuleSource
 from harness.errors import Denied, Refused
-from harness.rundir import RunDir
+from harness.rundir import Attempt, RunDir
 
 World = Any
 SOURCE = Path(gate.__file__).parents[1]
@@ -160,7 +160,7 @@ def test_the_stage_writes_its_contract_files(
     )
     monkeypatch.setattr(gate, "prepare", lambda data: world.sign())
     run = RunDir(tmp_path / "run", config)
-    summary = gate.run(config, run)
+    summary = gate.run(config, run, Attempt("gate", 1))
     assert summary == json.loads((run.path / "gate/summary.json").read_bytes())
     assert summary["arms"] == {"train": 1, "heldout": 1, "sentinel": 1, "validation": 0}
     assert (summary["meetings_total"], summary["meetings_admitted"]) == (3, 1)
@@ -177,7 +177,9 @@ def test_the_stage_writes_its_contract_files(
     ]
     assert "HELDOUT_ARM" in capsys.readouterr().out
     strict = replace(config, gate=replace(config.gate, require_all=True))
-    assert gate.run(strict, run)["by_code"] == summary["by_code"]  # the draw is no denial
+    assert (
+        gate.run(strict, run, Attempt("gate", 1))["by_code"] == summary["by_code"]
+    )  # the draw is no denial
     world.append("exclusions", replace(sentinel_rule(world), source=RuleSource.COURT))
     with pytest.raises(Denied, match="GATE_DENIED"):
-        gate.run(strict, run)
+        gate.run(strict, run, Attempt("gate", 1))

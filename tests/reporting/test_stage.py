@@ -8,12 +8,12 @@ import pytest
 from harness.config import Config
 from harness.errors import Refused
 from harness.reporting import inputs, stage
-from harness.rundir import RunDir
+from harness.rundir import Attempt, RunDir
 from harness.tracking import allowed
 
 
 def test_it_writes_the_page(run: RunDir) -> None:
-    summary = stage.run(run.config, run)
+    summary = stage.run(run.config, run, Attempt("report", 1))
     page = Path(summary["report"])
     assert page == run.path / "report.html"
     assert page.read_text().startswith("<!DOCTYPE html>")
@@ -23,13 +23,13 @@ def test_an_empty_run_is_refused(tmp_path: Path) -> None:
     config = Config(run_dir=str(tmp_path))
     config.tracking.mode = "off"
     with pytest.raises(Refused, match="RUN_EMPTY"):
-        stage.run(config, RunDir(tmp_path, config))
+        stage.run(config, RunDir(tmp_path, config), Attempt("report", 1))
 
 
 def test_a_broken_file_is_refused_without_its_content(run: RunDir) -> None:
     (run.path / "probes" / "results.json").write_text("{said in confidence")
     with pytest.raises(Refused, match="RUN_FILE") as caught:
-        stage.run(run.config, run)
+        stage.run(run.config, run, Attempt("report", 1))
     assert "confidence" not in str(caught.value)
 
 

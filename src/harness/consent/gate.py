@@ -37,7 +37,7 @@ from harness.consent.split import check_draw
 from harness.digest import digest_of
 from harness.errors import Denied, Refused
 from harness.meetings.model import Modality, Turn
-from harness.rundir import RunDir, write_bytes, write_json
+from harness.rundir import Attempt, RunDir, write_bytes, write_json
 
 SCHEMA = pa.schema(
     [
@@ -146,7 +146,7 @@ def decide(source: Source, config: Config, now: datetime) -> Decisions:
     return Decisions(_table(rows), _summary(session, opened.rulings, rows), clean)
 
 
-def run(config: Config, run: RunDir) -> dict[str, Any]:
+def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     """The gate stage: write decisions and summary, print reasons and counts.
 
     Raises:
@@ -156,6 +156,7 @@ def run(config: Config, run: RunDir) -> dict[str, Any]:
     decisions = decide(prepare(config.data), config, datetime.now(UTC))
     sink = pa.BufferOutputStream()
     pq.write_table(decisions.rows, sink, compression="zstd")
+    run.publish(attempt)
     write_bytes(run.file("private", "decisions.parquet"), sink.getvalue().to_pybytes(), 0o600)
     write_json(run.file("gate", "summary.json"), decisions.summary)
     _print(decisions.summary)

@@ -40,7 +40,7 @@ from harness.probes.membership import SCORES, meeting_scores, membership_records
 from harness.probes.scores import Cost, TokenScores, score, write_scores
 from harness.probes.secrets import SecretOutcome, outcomes, secrets_curve, secrets_records
 from harness.probes.statistics import Panel, arm_mean, bootstrap, finite, holm
-from harness.rundir import RunDir, read_json, write_bytes, write_json
+from harness.rundir import Attempt, RunDir, read_json, write_bytes, write_json
 
 SCHEMA = "harness/probes/v1"
 ALPHA = 0.05
@@ -70,7 +70,7 @@ class Measured:
     cost: Cost = field(default_factory=Cost)
 
 
-def run(config: Config, run: RunDir) -> dict[str, Any]:
+def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     """Probe the run's adapter.
 
     Returns:
@@ -102,6 +102,7 @@ def run(config: Config, run: RunDir) -> dict[str, Any]:
     measured.bits = exposure.measure(model, canaries, secrets, measured.cost)
     results = _results(config.probe, measured, permission.authority, canaries, secrets, run)
     results["counts"]["seconds"] = round(time.monotonic() - started, 1)
+    run.publish(attempt)
     write_json(run.file("probes", "results.json"), results)
     _print(results)
     _enforce(config.probe, results)

@@ -5,11 +5,11 @@ from typing import Any
 from harness.config import Config
 from harness.reporting import html, inputs
 from harness.reporting.inputs import Inputs
-from harness.rundir import RunDir, write_bytes
+from harness.rundir import Attempt, RunDir, write_bytes
 from harness.tracking import Tracker, Value
 
 
-def run(config: Config, run: RunDir) -> dict[str, Any]:
+def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     """Write ``report.html`` from what earlier stages left in the run directory.
 
     Returns:
@@ -20,7 +20,9 @@ def run(config: Config, run: RunDir) -> dict[str, Any]:
     """
     found = inputs.read(run)
     path = run.file("report.html")
-    write_bytes(path, html.render(found).encode())
+    page = html.render(found).encode()
+    run.publish(attempt)
+    write_bytes(path, page)
     with Tracker(run) as tracker:
         tracker.summary(numbers(found))
     return {"report": str(path)}
