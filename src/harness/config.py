@@ -43,11 +43,13 @@ class Job:
         controller: who trains (URI); consent to another controller is no consent.
         purpose: DPV purpose, for example ``dpv:ResearchAndDevelopment``.
         modalities: what is trained on; each must be consented to by name.
+        recipients: who else receives what is made, such as a vendor; none keeps it in the house.
     """
 
     controller: str = "https://demo.example"
     purpose: str = "dpv:ResearchAndDevelopment"
     modalities: list[str] = field(default_factory=lambda: ["transcript"])
+    recipients: list[str] = field(default_factory=list)
 
 
 @dataclass

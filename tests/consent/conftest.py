@@ -10,19 +10,28 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.config import Config
 from harness.consent.authoring import Draft, content_row, write_manifest
-from harness.consent.manifest import Defaults, Draw, Mode, Scope, Tables
+from harness.consent.manifest import Defaults, Draw, Mode, OnWithdrawal, Scope, Tables
 from harness.consent.records import (
+    ALL,
+    NONE,
     AgeBand,
     Arm,
     ConsentEvent,
     ConsentType,
     ContentScope,
+    Declared,
+    Delegation,
+    Jurisdiction,
+    Licence,
     MeetingRow,
+    Method,
     Notice,
     Operation,
     ParticipantRow,
     Policy,
+    Relation,
     Role,
+    SpecialCategory,
     SplitRow,
     State,
 )
@@ -32,6 +41,7 @@ from harness.meetings.model import Modality
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+DAY_BEFORE = START - timedelta(days=1)
 OPERATIONS = (Operation.FINE_TUNING, Operation.EVALUATION, Operation.LEAK_TEST)
 PURPOSE = "dpv:ResearchAndDevelopment"
 CONTROLLER = "https://demo.example"
@@ -40,8 +50,20 @@ MEETINGS = ("m0", "m1", "m2")
 ARMS = {"m0": Arm.TRAIN, "m1": Arm.HELDOUT, "m2": Arm.SENTINEL}
 TURNS = b'{"speaker":"Ada","text":"hello"}\n{"speaker":"Bo","text":"good day"}\n'
 
-POLICY = Policy("terms", "1", datetime(2025, 1, 1, tzinfo=UTC), "c" * 64, OPERATIONS, (PURPOSE,),
-                (Modality.TRANSCRIPT,))  # fmt: skip
+LONG_AGO, FAR_OFF = datetime(2025, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+POLICY = Policy("terms", "1", LONG_AGO, LONG_AGO, "c" * 64, OPERATIONS, (PURPOSE,),
+                (Modality.TRANSCRIPT,), ())  # fmt: skip
+PLACE = Jurisdiction(
+    "XA", ALL, ALL, ConsentType.EXPLICIT, guardian_ok=True, employee_ok=False,
+    special_category=SpecialCategory.DENY, min_age=16, max_retention_days=3650,
+    all_party_recording=False, transfer_to=("XA",), effective_from=LONG_AGO,
+    effective_until=FAR_OFF, reviewed_on=LONG_AGO,
+)  # fmt: skip
+DEFAULTS = Defaults(
+    Mode.UNANIMOUS, ConsentType.EXPLICIT, clock_skew_s=300, max_consent_age_days=365,
+    min_speakers=2, max_dropped_percent=50, max_withdrawals_age_s=86400,
+    on_withdrawal=OnWithdrawal.ABORT,
+)  # fmt: skip
 
 
 @dataclass
@@ -85,10 +107,12 @@ class World:
 def event(seq: int, meeting: str, subject: str, **changes: Any) -> ConsentEvent:
     """Explicit consent of one person to one meeting."""
     given = ConsentEvent(
-        seq, f"e{seq}", subject, subject, None, State.GIVEN, ConsentType.EXPLICIT, CONTROLLER,
-        OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,), Notice("terms", "1", "c" * 64),
+        seq, f"e{seq}", subject, subject, Delegation.SELF, State.GIVEN, ConsentType.EXPLICIT,
+        CONTROLLER, (), OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,), (),
+        Notice("terms", "1", "c" * 64, "en"),
         ContentScope((meeting,), (), START - timedelta(days=30), START + timedelta(days=30)),
-        START - timedelta(days=1), START - timedelta(days=1), NOW + timedelta(days=100), "form",
+        False, DAY_BEFORE, DAY_BEFORE, DAY_BEFORE, NOW + timedelta(days=100), FAR_OFF,
+        Method.FORM, None,
     )  # fmt: skip
     return replace(given, **changes)
 
@@ -100,26 +124,38 @@ def build(folder: Path) -> World:
         (store / name).mkdir(parents=True)
         (store / name / "turns.jsonl").write_bytes(TURNS)
     meetings = tuple(
-        MeetingRow(name, "s", "zoom", START, START + timedelta(hours=1), "Europe/Berlin", ("x",))
+        MeetingRow(
+            name,
+            "s",
+            "account",
+            "zoom",
+            START,
+            START + timedelta(hours=1),
+            "Europe/Berlin",
+            ("x",),
+            Declared.NO,
+        )
         for name in MEETINGS
     )
     people = tuple(
-        ParticipantRow(name, key, label, Role.PARTICIPANT, AgeBand.ADULT)
+        ParticipantRow(
+            name, key, label, Role.PARTICIPANT, AgeBand.ADULT, Relation.OTHER, ("XA",), NONE, False
+        )
         for name in MEETINGS
         for label, key in PEOPLE.items()
     )
     content = tuple(
-        content_row(store, name, Modality.TRANSCRIPT, "turns-jsonl", f"{name}/turns.jsonl")
+        content_row(store, name, Modality.TRANSCRIPT, "turns-jsonl", f"{name}/turns.jsonl", "own")
         for name in MEETINGS
     )
     pairs = [(name, key) for name in MEETINGS for key in PEOPLE.values()]
-    events = tuple(event(seq, name, key) for seq, (name, key) in enumerate(pairs, 1))
+    events = tuple(event(seq, name, key) for seq, (name, key) in enumerate(pairs))
     split = tuple(SplitRow(name, "s", ARMS[name]) for name in MEETINGS)
-    tables = Tables((POLICY,), meetings, people, content, events, (), split)
-    scope = Scope(CONTROLLER, OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,))
-    draft = Draft(
-        CONTROLLER, scope, Defaults(Mode.UNANIMOUS, 300, 365), Draw("seed", False), tables
-    )
+    licence = Licence("own", OPERATIONS, (PURPOSE,))
+    tables = Tables((POLICY,), (), (PLACE,), (licence,), (), meetings, people, content, events, (),
+                    split)  # fmt: skip
+    scope = Scope(CONTROLLER, (), OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,), ("XA",))
+    draft = Draft(CONTROLLER, scope, DEFAULTS, Draw("seed", False), tables)
     key = Ed25519PrivateKey.generate()
     save_trust(folder / "trust.json", trust_root([(key, (KeyRole.MANIFEST,))]))
     return World(folder, draft, key)

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.consent.content import all_resolved, read_turns
+from harness.consent.content import read_turns
 from harness.consent.records import ContentRow
 from harness.errors import Refused
-from harness.meetings.model import Turn
 
 World = Any
 
@@ -59,20 +58,3 @@ def test_follows_no_link_and_waits_for_no_pipe(place: str, world: World, tmp_pat
         os.mkfifo(store / "m0/turns.jsonl")
     with pytest.raises(Refused, match="CONTENT_NOT_REGULAR"):
         read_turns(store, row_of(world))
-
-
-@pytest.mark.parametrize(
-    ("labels", "resolved"),
-    [(["Ada", "bo "], True), ([""], False), (["Ada", "Eve"], False), (["\u0410da"], False)],
-)
-def test_a_label_is_one_person_of_the_roster(
-    labels: list[str], resolved: bool, shared_world: World
-) -> None:
-    people = shared_world.draft.tables.participants[:2]
-    turns = [Turn(n, label, "words") for n, label in enumerate(labels)]
-    assert all_resolved(turns, people) is resolved
-
-
-def test_two_people_with_one_label_are_ambiguous(shared_world: World) -> None:
-    ada, bo = shared_world.draft.tables.participants[:2]
-    assert not all_resolved([Turn(0, "Ada", "words")], [ada, replace(bo, label="ADA")])

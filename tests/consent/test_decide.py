@@ -20,10 +20,12 @@ def codes(world: World) -> list[str]:
     return [code for row in rows if row["meeting_id"] == "m0" for code in row["codes"]]
 
 
-def later(world: World, seq: int = 50, days: int = 3, **changes: Any) -> None:
-    """Append an event of Bo about the train meeting."""
-    event = world.event(seq, "m0", "b" * 32, **changes)
-    world.append("consent", replace(event, event_time=event.event_time + days * DAY))
+def later(world: World, days: int = 3, **changes: Any) -> None:
+    """Append an event of Bo about the train meeting, which was held before."""
+    seq = len(world.draft.tables.consent)
+    event = world.event(seq, "m0", "b" * 32, retroactive=True, **changes)
+    time = event.event_time + days * DAY
+    world.append("consent", replace(event, event_time=time, recorded_time=time))
 
 
 @pytest.mark.parametrize("axis", ["operations", "purposes", "modalities"])
@@ -49,7 +51,7 @@ def test_a_withdrawal_does_not_lapse(world: World) -> None:
 
 def test_new_consent_after_a_withdrawal_counts(world: World) -> None:
     later(world, state=State.WITHDRAWN)
-    later(world, seq=51, days=4)
+    later(world, days=4)
     assert codes(world) == []
 
 
@@ -68,7 +70,7 @@ def test_consent_to_training_covers_fine_tuning(world: World) -> None:
 def test_a_minor_needs_the_guardian(actor: str, admitted: bool, world: World) -> None:
     world.edit("participants", lambda row: row.subject_key == "b" * 32,
                age_band=AgeBand.MINOR_WITH_GUARDIAN)  # fmt: skip
-    kind = Delegation.PARENT if admitted else None
+    kind = Delegation.PARENT if admitted else Delegation.SELF
     world.edit("consent", lambda row: row.subject_key == "b" * 32,
                actor_key=actor * 32, delegation=kind)  # fmt: skip
     assert codes(world) == ([] if admitted else ["MINOR"])

@@ -23,7 +23,8 @@ SOURCE = Path(gate.__file__).parents[1]
 
 
 def sentinel_rule(world: World) -> ExclusionRule:
-    return ExclusionRule("s", RuleKind.MEETING, "m2", RuleScope(("m2",), ("*",)), world.start,
+    scope = RuleScope(("m2",), ("*",), ("*",), ("*",))
+    return ExclusionRule("s", RuleKind.MEETING, "m2", scope, world.start, None,
                          RuleSource.SENTINEL, world.start)  # fmt: skip
 
 

@@ -153,7 +153,7 @@ def test_arms_that_are_not_the_draw(world: World) -> None:
 
 def test_resign_describes_content_anew(world: World) -> None:
     source = world.sign()
-    old = load_at_any_time(source.manifest, load_trust(source.trust))
+    old = load_at_any_time(source.manifest, load_trust(source.trust), world.now)
     (source.store / "m1/turns.jsonl").write_bytes(b'{"speaker":"Ada","text":"other"}\n')
     (source.store / "m2/turns.jsonl").unlink()
     resign(source.manifest, old, source.store, [world.key])

@@ -10,6 +10,7 @@ from harness.consent.records import ConsentEvent, ExclusionRule, parse, parse_ti
 from harness.errors import Refused
 
 World = Any
+EVERYWHERE = {"meetings": ["*"], "modalities": ["*"], "operations": ["*"], "purposes": ["*"]}
 EVENT_KEYS = sorted(field.name for field in fields(ConsentEvent))
 
 
@@ -49,17 +50,20 @@ def test_only_utc_with_z_is_a_time(text: str) -> None:
         {"kind": "modality", "value": "transcripts"},
         {"kind": "subject", "value": "ada@example.org"},
         {"kind": "date_range", "value": "2026-01-02T00:00:00Z/2026-01-01T00:00:00Z"},
-        {"scope": {"meetings": [], "modalities": ["*"]}},
-        {"scope": {"meetings": ["*"], "modalities": []}},
-        {"scope": {"meetings": ["*"], "modalities": ["transcripts"]}},
+        {"kind": "turn", "value": "transcript/-1"},
+        {"kind": "file", "value": "0123"},
+        {"scope": EVERYWHERE | {"meetings": []}},
+        {"scope": EVERYWHERE | {"modalities": []}},
+        {"scope": EVERYWHERE | {"purposes": []}},
+        {"scope": EVERYWHERE | {"operations": ["training"]}},
+        {"scope": EVERYWHERE | {"modalities": ["transcripts"]}},
     ],
 )
 def test_an_exclusion_that_would_match_nothing_by_mistake_is_refused(
     changes: dict[str, Any],
 ) -> None:
     rule = {"rule_id": "r", "kind": "meeting", "value": "m", "source": "court",
-            "scope": {"meetings": ["*"], "modalities": ["*"]},
-            "effective_from": "2026-01-01T00:00:00Z",
+            "scope": EVERYWHERE, "effective_from": "2026-01-01T00:00:00Z", "effective_until": None,
             "added_at": "2026-01-01T00:00:00Z"}  # fmt: skip
     assert parse(ExclusionRule, rule, "r").value == "m"
     with pytest.raises(Refused, match="SCHEMA_INVALID"):

@@ -23,7 +23,7 @@ CODE_OF_FAULT = {
     "minor": "MINOR",
     "unidentified_guest": "GUEST_UNIDENTIFIED",
     "sign_in_click_through": "NOT_EXPLICIT",
-    "older_policy": "POLICY_VERSION_SUPERSEDED",
+    "older_policy": "POLICY_NOT_COVERING",
     "before_disclosure": "CONSENT_BEFORE_DISCLOSURE",
     "excluded_id": "EXCLUDED_MEETING",
     "excluded_tag": "EXCLUDED_TAG",

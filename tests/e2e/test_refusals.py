@@ -100,7 +100,7 @@ def withdraw(finished: Finished, run_dir: Path, work: Path, tmp_path: Path) -> t
     given = next(e for e in draft.tables.consent if trained in e.scope.meetings)
     withdrawn = replace(
         given, seq=len(draft.tables.consent), event_id="event-new", state=State.WITHDRAWN,
-        event_time=now,
+        event_time=now, recorded_time=now,
     )  # fmt: skip
     tables = replace(draft.tables, consent=(*draft.tables.consent, withdrawn))
     key = load_key(place / "keys" / "manifest.pem")

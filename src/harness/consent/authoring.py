@@ -28,7 +28,7 @@ from harness.consent.manifest import (
     statement,
 )
 from harness.consent.reading import read_once
-from harness.consent.records import ContentRow, to_json
+from harness.consent.records import NONE, ContentRow, to_json
 from harness.consent.signing import sign
 from harness.digest import canonical_json, sha256_hex
 from harness.meetings.model import Modality
@@ -142,7 +142,9 @@ def content_row(
     modality: Modality,
     format_name: str,
     path: str,
-    derived_from: Modality | None = None,
+    licence_id: str,
+    derived_from: tuple[Modality, ...] = (),
+    recording_type: str = NONE,
 ) -> ContentRow:
     """Describe a content file: size, digest and number of turns.
 
@@ -150,7 +152,9 @@ def content_row(
         Refused: when it cannot be read or parsed.
     """
     data = read_once(store, path, CONTENT_LIMIT, "CONTENT")
-    return describe(data, meeting, modality, format_name, path, derived_from)
+    return describe(
+        data, meeting, modality, format_name, path, licence_id, derived_from, recording_type
+    )
 
 
 def describe(
@@ -159,7 +163,9 @@ def describe(
     modality: Modality,
     format_name: str,
     path: str,
-    derived_from: Modality | None = None,
+    licence_id: str,
+    derived_from: tuple[Modality, ...] = (),
+    recording_type: str = NONE,
 ) -> ContentRow:
     """The row of a content file from its bytes.
 
@@ -168,14 +174,24 @@ def describe(
     """
     turns = len(parse_turns(format_name, data, path))
     return ContentRow(
-        meeting, modality, format_name, path, sha256_hex(data), len(data), turns, derived_from
-    )
+        meeting, modality, format_name, path, sha256_hex(data), len(data), turns, derived_from,
+        recording_type, licence_id,
+    )  # fmt: skip
 
 
 def with_present_content(draft: Draft, store: Path) -> Draft:
     """The draft with its content rows described again; rows of files that are gone are dropped."""
     rows = tuple(
-        content_row(store, row.meeting_id, row.modality, row.format, row.path, row.derived_from)
+        content_row(
+            store,
+            row.meeting_id,
+            row.modality,
+            row.format,
+            row.path,
+            row.licence_id,
+            row.derived_from,
+            row.recording_type,
+        )
         for row in draft.tables.content
         if (store / row.path).is_file()
     )

@@ -1,12 +1,9 @@
-"""Admitted content: opened once, hashed while read, parsed, every speaker resolved."""
+"""Admitted content: opened once, hashed while read, parsed."""
 
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from harness.consent.reading import read_once
-from harness.consent.records import ContentRow, ParticipantRow
+from harness.consent.records import ContentRow
 from harness.digest import sha256_hex
 from harness.errors import Refused
 from harness.meetings.formats import READERS
@@ -47,21 +44,3 @@ def parse_turns(format_name: str, data: bytes, path: str) -> list[Turn]:
         return READERS[format_name](data)
     except Refused as error:
         raise Refused(error.code, error.what, f"{path} {error.where}", error.remedy) from None
-
-
-def all_resolved(turns: Iterable[Turn], people: Iterable[ParticipantRow]) -> bool:
-    """Whether each speaker label belongs to exactly one identified person of the roster."""
-    rows = list(people)
-    known = Counter(label_key(person.label) for person in rows)
-    identified = {label_key(person.label) for person in rows if person.subject_key}
-    labels = {label_key(turn.speaker) for turn in turns}
-    return all(known[label] == 1 and label in identified for label in labels)
-
-
-def label_key(label: str) -> str:
-    """A label in the form that is compared: NFKC, case folded, single spaces.
-
-    Two labels that differ only so are ambiguous, hence denied; they are never joined.
-    """
-    text = unicodedata.normalize("NFKC", label).casefold()
-    return " ".join(unicodedata.normalize("NFKC", text).split())

@@ -1,364 +1,280 @@
 """The decision: a pure function of manifest rows, the request and the clock; default deny.
 
-Order: exclusions, meeting, roster, consent of every person who took part, split. All codes are
-kept, the first one tells most. Content is never looked at here.
+``docs/gate.md`` is its meaning. The order is: exclusions, the meeting, its places, the people,
+their consent, the split. All codes are kept. Content is never looked at here.
 """
 
-import zoneinfo
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 
-from harness.consent.exclusion import exclusion_codes, sources
-from harness.consent.manifest import Defaults, Manifest, Tables
-from harness.consent.records import (
-    ALL,
-    AgeBand,
-    Arm,
-    ConsentEvent,
-    ConsentType,
-    ContentRow,
-    ContentScope,
-    Delegation,
-    MeetingRow,
-    Operation,
-    ParticipantRow,
-    Policy,
-    Role,
-    RuleSource,
-    State,
-)
+import numpy as np
+import numpy.typing as npt
+
+from harness.consent.agreement import Agreement
+from harness.consent.bits import MEETING, PERSON, Codes, Mask
+from harness.consent.columns import Numbers, microseconds
+from harness.consent.demands import DemandColumns
+from harness.consent.exclusion import Exclusions
+from harness.consent.frame import Frame
+from harness.consent.manifest import Head, Manifest, Mode, Tables
+from harness.consent.modality import ORDER, RECORDING_TYPES, covers
+from harness.consent.policy import Policies
+from harness.consent.reasons import in_order
+from harness.consent.records import NONE, Arm, ExclusionRule, Operation, Role
+from harness.consent.request import Request, Use
 from harness.meetings.model import Modality
 
-_RECORDING = {Operation.RECORDING, Operation.TRANSCRIPTION}
+ONE_TO_ONE = "one_to_one"
+ARMS = tuple(Arm)
+_UNASSIGNED = len(ARMS)
+_ARM_CODES = [MEETING.bit(f"{arm.upper()}_ARM") for arm in ARMS] + [MEETING.bit("SPLIT_UNASSIGNED")]
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a job asks permission for; every operation must be covered.
+class Verdict:
+    """The codes of one modality.
 
     Attributes:
-        controller: who processes.
-        purpose: what for.
-        operations: what is done.
-        modalities: kinds of content, in the order in which they are read.
-        arms: arms of the split that the job may read.
-        set_aside: sources of exclusion rules that do not count here.
+        meeting: codes of each meeting.
+        people: codes of each roster row, whatever the mode makes of them.
+        joined: person codes that deny each meeting, as the mode says.
     """
 
-    controller: str
-    purpose: str
-    operations: tuple[Operation, ...]
-    modalities: tuple[Modality, ...]
-    arms: frozenset[Arm]
-    set_aside: frozenset[RuleSource] = frozenset()
+    meeting: Codes
+    people: Codes
+    joined: Codes
+
+    def admits(self) -> Mask:
+        """Whether each meeting's content of the modality is admitted, where it has any."""
+        return np.asarray((self.meeting | self.joined) == 0)
+
+    def codes(self, meeting: int) -> tuple[str, ...]:
+        """Codes of one meeting in order."""
+        return (*MEETING.names(self.meeting[meeting]), *PERSON.names(self.joined[meeting]))
 
 
-@dataclass(frozen=True)
-class Ruling:
-    """The decision about one meeting.
+class Rulings:
+    """The decisions about all meetings of a manifest.
 
     Attributes:
-        meeting: its row.
-        arm: of the split, None where it has none.
-        codes: why it is denied as a whole; empty when it is admitted.
-        modalities: codes of each kind of content that the meeting has; empty means admitted.
+        frame: the tables, whose row numbers stand for meetings and people.
+        request: what was asked.
+        verdicts: of each modality that a meeting has or the request names.
+        arm: of each meeting, a place in ``ARMS``, or one more where it has none.
+        rules: exclusion rules that count.
     """
 
-    meeting: MeetingRow
-    arm: Arm | None
-    codes: tuple[str, ...]
-    modalities: Mapping[Modality, tuple[str, ...]]
-
-    @property
-    def admitted(self) -> bool:
-        """Whether at least one kind of its content may be used."""
-        return not self.codes
-
-
-class Index:
-    """Rows of a manifest by what they belong to."""
-
-    def __init__(self, tables: Tables) -> None:
-        self.tables = tables
-        self.roster: dict[str, list[ParticipantRow]] = defaultdict(list)
-        self.content: dict[str, dict[Modality, ContentRow]] = defaultdict(dict)
-        self.events: dict[str, list[ConsentEvent]] = defaultdict(list)
-        for person in tables.participants:
-            self.roster[person.meeting_id].append(person)
-        for row in tables.content:
-            self.content[row.meeting_id][row.modality] = row
-        for event in tables.consent:
-            self.events[event.subject_key].append(event)
-        self.arms = {row.meeting_id: row.arm for row in tables.split}
+    def __init__(
+        self, frame: Frame, request: Request, verdicts: Mapping[Modality, Verdict], arm: Numbers,
+        rules: Sequence[ExclusionRule],
+    ) -> None:  # fmt: skip
+        self.frame, self.request, self.verdicts, self.arm = frame, request, verdicts, arm
+        self.rules = rules
 
     @cached_property
-    def policies(self) -> dict[tuple[str, str], Policy]:
-        """Policies by id and version."""
-        return {(policy.policy_id, policy.version): policy for policy in self.tables.policies}
-
-
-@dataclass(frozen=True)
-class _Case:
-    """A meeting and a use of one kind of its content, to be judged at one time."""
-
-    index: Index
-    defaults: Defaults
-    request: Request
-    now: datetime
-    meeting: MeetingRow
-    modality: Modality
+    def rows(self) -> Mapping[Modality, Numbers]:
+        """Content row of each meeting, -1 for none, by modality."""
+        return {modality: self.frame.content_rows(modality) for modality in self.verdicts}
 
     @cached_property
-    def origins(self) -> frozenset[Modality]:
-        rows = self.index.content.get(self.meeting.meeting_id, {})
-        return sources(self.modality, rows.values())
+    def usable(self) -> Mask:
+        """Whether a meeting has content that is admitted, of a modality that is asked for."""
+        found = [self.verdicts[m].admits() & (self.rows[m] >= 0) for m in self.request.modalities]
+        return np.asarray(np.logical_or.reduce(found))
+
+    @cached_property
+    def admitted(self) -> Mask:
+        """Whether each meeting is admitted, its arm included."""
+        allowed = np.array([arm in self.request.arms for arm in ARMS] + [False])
+        return np.asarray(self.usable & allowed[self.arm])
+
+    def codes(self, meeting: int) -> tuple[str, ...]:
+        """Why a meeting is denied as a whole; empty when it is admitted."""
+        if self.admitted[meeting]:
+            return ()
+        found: set[str] = set()
+        if not self.usable[meeting]:
+            for modality in self.request.modalities:
+                found |= {*self.verdicts[modality].codes(meeting)}
+            if not any(self.rows[m][meeting] >= 0 for m in self.request.modalities):
+                found.add("MEETING_NO_CONTENT")
+        arm = self.arm[meeting]
+        if (arm == _UNASSIGNED and not found) or (
+            arm < _UNASSIGNED and ARMS[arm] not in self.request.arms
+        ):
+            found |= {*MEETING.names(_ARM_CODES[arm])}
+        return in_order(found)
+
+    def of_arm(self, arm: Arm) -> Numbers:
+        """Meetings of an arm that nothing but their arm denies."""
+        return np.flatnonzero(self.usable & (self.arm == ARMS.index(arm)))
+
+    def modality_codes(self, meeting: int, modality: Modality) -> tuple[str, ...]:
+        """Why one kind of content of a meeting is denied; empty when it is admitted."""
+        return self.verdicts[modality].codes(meeting)
+
+    def dropped_labels(self, meeting: int, modality: Modality) -> frozenset[str]:
+        """Labels of the people of a meeting whose turns may not be used."""
+        first, last = np.searchsorted(self.frame.meeting, [meeting, meeting + 1])
+        dropped = np.flatnonzero(self.verdicts[modality].people[first:last]) + first
+        codes, labels = self.frame.roster.coded("label")
+        return frozenset(str(labels[codes[row]]) for row in dropped)
 
 
-def rule(manifest: Manifest, request: Request, now: datetime) -> list[Ruling]:
-    """Decide every meeting of a manifest, in the order of its rows."""
-    index = Index(manifest.tables)
-    return [
-        _rule_meeting(index, manifest.head.defaults, request, now, meeting)
-        for meeting in manifest.tables.meetings
-    ]
+def rule(manifest: Manifest, request: Request, now: datetime) -> Rulings:
+    """Decide every meeting of a manifest."""
+    return rule_tables(manifest.head, manifest.tables, Frame.of(manifest.tables), request, now)
 
 
-def _rule_meeting(
-    index: Index, defaults: Defaults, request: Request, now: datetime, meeting: MeetingRow
-) -> Ruling:
-    present = index.content.get(meeting.meeting_id, {})
-    verdicts = {
-        modality: _unique(_content_codes(_Case(index, defaults, request, now, meeting, modality)))
-        for modality in [*request.modalities, *(m for m in present if m not in request.modalities)]
-    }
-    arm = index.arms.get(meeting.meeting_id)
-    asked = [verdicts[m] for m in request.modalities if m in present]
-    missing = ["MEETING_NO_CONTENT"] if not asked else []
-    codes = [] if () in asked else [code for m in request.modalities for code in verdicts[m]]
-    whole = _unique([*codes, *missing, *_arm_codes(arm, request, bool(codes or missing))])
-    return Ruling(meeting, arm, whole, {m: verdicts[m] for m in present})
+def rule_tables(
+    head: Head, tables: Tables, frame: Frame, request: Request, now: datetime
+) -> Rulings:
+    """Decide every meeting of a frame.
+
+    Args:
+        head: scope and defaults.
+        tables: the small tables.
+        frame: the large ones.
+        request: what is asked for.
+        now: clock of the decision, aware.
+    """
+    exclusions = Exclusions(frame, tables.exclusions, request, microseconds(now))
+    policies = Policies(tables.policies, tables.policy_changes)
+    verdicts = {}
+    for modality in ORDER:
+        if modality in request.modalities or frame.content.equal("modality", modality).any():
+            judge = _Judge(head, tables, frame, request, now, modality, policies)
+            verdicts[modality] = judge.verdict(exclusions)
+    return Rulings(frame, request, verdicts, _arms(frame, tables), exclusions.rules)
 
 
-def _arm_codes(arm: Arm | None, request: Request, denied: bool) -> list[str]:
-    if arm is None:
-        return [] if denied else ["SPLIT_UNASSIGNED"]
-    return [] if arm in request.arms else [f"{arm.upper()}_ARM"]
+class _Judge:
+    """The rules for one modality."""
+
+    def __init__(
+        self, head: Head, tables: Tables, frame: Frame, request: Request, now: datetime,
+        modality: Modality, policies: Policies,
+    ) -> None:  # fmt: skip
+        self.head, self.tables, self.frame, self.request = head, tables, frame, request
+        self.now, self.modality, self.policies = now, modality, policies
+
+    def verdict(self, exclusions: Exclusions) -> Verdict:
+        meeting = exclusions.meetings(self.modality) | self._meeting() | self._content()
+        people = exclusions.people(self.modality) | self._identity()
+        for operation in self.request.operations:
+            use = Use(self.request, operation, self.modality, self.now, self.head)
+            demands = DemandColumns(self.frame, self.tables.jurisdictions, use)
+            meeting |= demands.meeting_codes()
+            people |= demands.person_codes() | self._consent(use, demands)
+        if self.head.defaults.mode is Mode.UNANIMOUS:
+            return Verdict(meeting, people, self._joined(people))
+        return Verdict(meeting | self._too_few(people), people, np.zeros_like(meeting))
+
+    def _meeting(self) -> Codes:
+        frame = self.frame
+        present = np.bincount(frame.meeting, minlength=frame.meetings.size) > 0
+        return MEETING.where(
+            frame.meetings.size,
+            {
+                "MEETING_TZ_INVALID": ~frame.timezone_exists,
+                "MEETING_ROSTER_EMPTY": ~present,
+                "MODALITY_NOT_REQUESTED": self.modality not in self.request.modalities,
+            },
+        )
+
+    def _content(self) -> Codes:
+        """Codes that the content row of each meeting gives."""
+        frame, rows = self.frame, self.frame.content_rows(self.modality)
+        has = rows >= 0
+        if not has.any():
+            return np.zeros(len(rows), np.uint64)
+        licences = {licence.licence_id: licence for licence in self.tables.licences}
+        forbidding = {
+            name: True
+            for name, licence in licences.items()
+            if self.request.purpose not in licence.purposes
+            or not all(covers(licence.operations, o) for o in self.request.operations)
+        }
+        missing = ~np.asarray(
+            frame.content.mapped("licence_id", dict.fromkeys(licences, True), False, bool)
+        )
+        forbidden = frame.content.mapped("licence_id", forbidding, False, bool)
+        found = {
+            "LICENCE_MISSING": has & missing[rows],
+            "LICENCE_FORBIDS": has & forbidden[rows],
+            "MODALITY_UNMAPPED": has & self._unmapped(rows),
+        }
+        return MEETING.where(len(rows), found)
+
+    def _unmapped(self, rows: Numbers) -> Mask:
+        kinds, names = self.frame.content.coded("recording_type")
+        platforms, words = self.frame.meetings.coded("platform")
+        right = np.array(
+            [
+                [
+                    kind == NONE or RECORDING_TYPES.get((str(p), str(kind))) is self.modality
+                    for kind in names
+                ]
+                for p in words
+            ]
+        )
+        return ~right[platforms, kinds[rows]]
+
+    def _identity(self) -> Codes:
+        """Codes of each roster row for who it may be."""
+        roster = self.frame.roster
+        nobody, guest = roster.null("subject_key"), roster.equal("role", Role.GUEST)
+        return PERSON.where(
+            roster.size,
+            {
+                "GUEST_UNIDENTIFIED": nobody & guest,
+                "SUBJECT_UNRESOLVED": nobody & ~guest,
+                "SHARED_DEVICE": roster.flags("shared_device"),
+                "SUBJECT_AMBIGUOUS": self.frame.ambiguous,
+                "SUBJECT_CONFUSABLE": self.frame.confusable,
+            },
+        )
+
+    def _consent(self, use: Use, demands: DemandColumns) -> Codes:
+        frame = self.frame
+        known = np.flatnonzero(~frame.roster.null("subject_key"))
+        codes = np.zeros(frame.roster.size, np.uint64)
+        codes[known] = Agreement(frame, use, self.policies, demands).codes(known)
+        asked = known[demands.all_party_recording[frame.meeting[known]]]
+        if len(asked):
+            recorded = Use(self.request, Operation.RECORDING, self.modality, self.now, self.head)
+            agreement = Agreement(frame, recorded, self.policies, demands, recording_axis=True)
+            missing = agreement.codes(asked) > 0
+            codes[asked] |= PERSON.where(len(asked), {"RECORDING_NOT_AGREED": missing})
+        return codes
+
+    def _joined(self, people: Codes) -> Codes:
+        joined = np.zeros(self.frame.meetings.size, np.uint64)
+        np.bitwise_or.at(joined, self.frame.meeting, people)
+        return joined
+
+    def _too_few(self, people: Codes) -> Codes:
+        """Whether too few people remain in mode per_speaker."""
+        frame = self.frame
+        dropped = people > 0
+        subject, _ = frame.roster.coded("subject_key")
+        kept = np.unique(np.stack([frame.meeting, subject])[:, ~dropped], axis=1)
+        remaining = np.bincount(kept[0], minlength=frame.meetings.size)
+        some = np.bincount(frame.meeting[dropped], minlength=frame.meetings.size) > 0
+        return MEETING.where(
+            frame.meetings.size,
+            {
+                "TOO_FEW_CONSENTING": remaining < self.head.defaults.min_speakers,
+                "ONE_TO_ONE": some & frame.meetings.has("tags", ONE_TO_ONE),
+            },
+        )
 
 
-def _content_codes(case: _Case) -> list[str]:
-    people = case.index.roster.get(case.meeting.meeting_id, [])
-    rules = [r for r in case.index.tables.exclusions if r.source not in case.request.set_aside]
-    subjects = {person.subject_key for person in people if person.subject_key}
-    codes = exclusion_codes(rules, case.meeting, subjects, case.modality, case.origins, case.now)
-    codes += _meeting_codes(case.meeting, people)
-    for person in people:
-        codes += _person_codes(case, person)
-    if case.modality not in case.request.modalities:
-        codes.append("MODALITY_NOT_REQUESTED")
-    return codes
-
-
-def _meeting_codes(meeting: MeetingRow, people: Sequence[ParticipantRow]) -> list[str]:
-    codes = [] if people else ["MEETING_ROSTER_EMPTY"]
-    try:
-        zoneinfo.ZoneInfo(meeting.tz)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        codes.append("MEETING_TZ_INVALID")
-    return codes
-
-
-def _person_codes(case: _Case, person: ParticipantRow) -> list[str]:
-    if person.subject_key is None:
-        return ["GUEST_UNIDENTIFIED" if person.role is Role.GUEST else "SUBJECT_UNRESOLVED"]
-    if person.age_band is AgeBand.MINOR:
-        return ["MINOR"]
-    if person.age_band is AgeBand.UNKNOWN:
-        return ["AGE_UNKNOWN"]
-    events = case.index.events.get(person.subject_key, [])
-    return [
-        code
-        for operation in case.request.operations or [None]
-        for code in _consent_codes(case, person, operation, events)
-    ]
-
-
-def _consent_codes(
-    case: _Case,
-    person: ParticipantRow,
-    operation: Operation | None,
-    events: Iterable[ConsentEvent],
-) -> list[str]:
-    """Judge by the latest events that speak of this use; say what is missing when none does."""
-    if operation is None:
-        return ["OPERATION_NOT_COVERED"]
-    heard: list[ConsentEvent] = []
-    near: list[tuple[bool, datetime, list[str]]] = []
-    for event in events:
-        gaps = _gaps(case, person, operation, event)
-        if not gaps:
-            heard.append(event)
-        elif gaps != _SILENT:
-            near.append(("SCOPE_MEETING" not in gaps, event.event_time, gaps))
-    if heard:
-        return _latest_codes(case, operation, heard)
-    # nothing covers it: the latest event, of those that name this meeting if any does, tells why
-    nearest = max((entry[:2] for entry in near), default=None)
-    return [c for *rank, gaps in near if tuple(rank) == nearest for c in gaps] or _SILENT
-
-
-def _latest_codes(case: _Case, operation: Operation, events: Sequence[ConsentEvent]) -> list[str]:
-    latest = max(event.event_time for event in events)
-    tied = [event for event in events if event.event_time == latest]
-    denials = [_STATE_CODES[event.state] for event in tied if not event.state.permits]
-    if denials:
-        tie = len(denials) < len(tied)
-        return [*denials, *(["TIE_RESTRICTIVE"] if tie else [])]
-    return [code for event in tied for code in _faults(case, operation, event)]
-
-
-def _gaps(
-    case: _Case, person: ParticipantRow, operation: Operation, event: ConsentEvent
-) -> list[str]:
-    """Why an event does not speak of this use; empty when it does."""
-    if not event.state.permits:
-        return [] if _forbids(case, operation, event) else _SILENT
-    codes = ["CONSENT_NOT_YET_VALID"] if event.event_time > case.now else []
-    actor = _actor_code(person, event)
-    return codes + ([actor] if actor else []) + _coverage_gaps(case, operation, event)
-
-
-def _forbids(case: _Case, operation: Operation, event: ConsentEvent) -> bool:
-    """Whether a refusal or withdrawal reaches this use; one that names nothing reaches all."""
-    skew = timedelta(seconds=case.defaults.clock_skew_s)
-    kinds = {case.modality, *case.origins}
-    scope = event.scope
-    return (
-        event.event_time <= case.now + skew
-        and event.controller == case.request.controller
-        and (not event.operations or _covers(event.operations, operation))
-        and (not event.purposes or case.request.purpose in event.purposes)
-        and (not event.modalities or bool(kinds & {*event.modalities}))
-        and (not (scope.meetings or scope.series) or _names(scope, case.meeting))
-        and _in_time(scope, case.meeting)
-    )
-
-
-def _coverage_gaps(case: _Case, operation: Operation, event: ConsentEvent) -> list[str]:
-    codes = []
-    if event.controller != case.request.controller:
-        codes.append("CONTROLLER_NOT_COVERED")
-    if event.operations and {*event.operations} <= _RECORDING and operation not in _RECORDING:
-        codes.append("PURPOSE_RECORDING_ONLY")  # says it all: other axes would only add noise
-    else:
-        codes += _use_gaps(case, operation, event)
-    if not _names(event.scope, case.meeting):
-        codes.append("SCOPE_MEETING")
-    if not _in_time(event.scope, case.meeting):
-        codes.append("SCOPE_TIME")
-    return codes
-
-
-def _use_gaps(case: _Case, operation: Operation, event: ConsentEvent) -> list[str]:
-    found = {
-        "OPERATION_NOT_COVERED": not _covers(event.operations, operation),
-        "PURPOSE_NOT_COVERED": case.request.purpose not in event.purposes,
-        "MODALITY_NOT_COVERED": case.modality not in event.modalities,
-    }
-    return [code for code, missing in found.items() if missing]
-
-
-def _actor_code(person: ParticipantRow, event: ConsentEvent) -> str | None:
-    """Why the one who spoke could not speak for this person."""
-    by_guardian = event.delegation in (Delegation.PARENT, Delegation.GUARDIAN)
-    own = event.actor_key == event.subject_key
-    if event.delegation in (Delegation.HOST, Delegation.EMPLOYER):
-        return "HOST_CONSENT_NOT_PARTICIPANT"
-    if person.age_band is AgeBand.MINOR_WITH_GUARDIAN:
-        return None if by_guardian and not own else "MINOR"
-    if own != (event.delegation is None) or by_guardian:
-        return "DELEGATION_NOT_ALLOWED"
-    return None
-
-
-def _faults(case: _Case, operation: Operation, event: ConsentEvent) -> list[str]:
-    """What is wrong with a consent that speaks of this use."""
-    codes = _notice_codes(case, operation, event)
-    if event.consent_type is not ConsentType.EXPLICIT:
-        codes.insert(0, "NOT_EXPLICIT")
-    if case.now < event.valid_from:
-        codes.append("CONSENT_NOT_YET_VALID")
-    if case.now >= event.valid_until:
-        codes.append("CONSENT_EXPIRED")
-    if case.now - event.event_time > timedelta(days=case.defaults.max_consent_age_days):
-        codes.append("CONSENT_TOO_OLD")
-    return codes
-
-
-def _notice_codes(case: _Case, operation: Operation, event: ConsentEvent) -> list[str]:
-    policy = case.index.policies.get((event.notice.policy_id, event.notice.version))
-    if policy is None:
-        return ["POLICY_UNKNOWN"]
-    codes = []
-    if policy.sha256 != event.notice.sha256:
-        codes.append("POLICY_HASH_MISMATCH")
-    if event.event_time < policy.effective_from:
-        codes.append("CONSENT_BEFORE_DISCLOSURE")
-    if _is_superseded(policy, case.index.tables.policies, case.now):
-        codes.append("POLICY_VERSION_SUPERSEDED")
-    if not (
-        _covers(policy.operations, operation)
-        and case.request.purpose in policy.purposes
-        and case.modality in policy.modalities
-    ):
-        codes.append("POLICY_NOT_COVERING")
-    return codes
-
-
-def _is_superseded(policy: Policy, policies: Iterable[Policy], now: datetime) -> bool:
-    """An undeclared change may widen, so any newer version in force asks for new consent."""
-    return any(
-        other.policy_id == policy.policy_id
-        and other.version != policy.version
-        and policy.effective_from <= other.effective_from <= now
-        for other in policies
-    )
-
-
-def _covers(operations: Collection[Operation], operation: Operation) -> bool:
-    """Training includes fine-tuning; nothing includes anything else (DPV)."""
-    return operation in operations or (
-        operation is Operation.FINE_TUNING and Operation.TRAINING in operations
-    )
-
-
-def _names(scope: ContentScope, meeting: MeetingRow) -> bool:
-    return (
-        ALL in scope.meetings
-        or ALL in scope.series
-        or meeting.meeting_id in scope.meetings
-        or meeting.series_id in scope.series
-    )
-
-
-def _in_time(scope: ContentScope, meeting: MeetingRow) -> bool:
-    return scope.from_ <= meeting.start < scope.until
-
-
-def _unique(codes: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(codes))
-
-
-_SILENT = ["NO_CONSENT_RECORD"]
-
-_STATE_CODES = {
-    State.REQUESTED: "CONSENT_REQUESTED_ONLY",
-    State.REFUSED: "CONSENT_REFUSED",
-    State.WITHDRAWN: "CONSENT_WITHDRAWN",
-    State.REVOKED: "CONSENT_REVOKED",
-    State.EXPIRED: "CONSENT_EXPIRED",
-    State.INVALIDATED: "CONSENT_INVALIDATED",
-    State.UNKNOWN: "CONSENT_UNKNOWN",
-}
+def _arms(frame: Frame, tables: Tables) -> npt.NDArray[np.int64]:
+    """The arm of each meeting as a place in ``Arm``."""
+    arms = np.full(frame.meetings.size, _UNASSIGNED)
+    meetings = frame.find_ids([row.meeting_id for row in tables.split])
+    arms[meetings] = [ARMS.index(row.arm) for row in tables.split]
+    return arms

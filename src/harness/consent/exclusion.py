@@ -1,86 +1,221 @@
-"""Exclusion rules: they override every consent and reach everything derived from what they name."""
+"""Exclusion rules: they override every consent and reach everything derived from what they name.
 
-from collections.abc import Collection, Iterable
-from datetime import datetime
+Rules are matched all at once, by looking their values up in the tables, so that a hundred thousand
+rules on ten million meetings cost one pass for each kind of rule.
+"""
 
-from harness.consent.records import ALL, ContentRow, ExclusionRule, MeetingRow, RuleKind
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.consent.bits import MEETING, PERSON, Alphabet, Codes, Mask
+from harness.consent.columns import Columns, Numbers, microseconds, ranges
+from harness.consent.frame import Frame
+from harness.consent.labels import label_key
+from harness.consent.modality import BIT, ORDER
+from harness.consent.records import ALL, ExclusionRule, Operation, RuleKind
+from harness.consent.request import Request, concerns
 from harness.meetings.model import Modality
 
-DERIVED: dict[Modality, Modality] = {
-    Modality.TRANSCRIPT: Modality.AUDIO,
-    Modality.CAPTION: Modality.AUDIO,
-    Modality.TIMELINE: Modality.AUDIO,
-    Modality.SUMMARY_AI: Modality.TRANSCRIPT,
+Matches = tuple[Numbers, Numbers]
+"""Numbers of rules, and of the rows that they match: meetings, or roster rows."""
+
+_ABOUT_PEOPLE = (RuleKind.SUBJECT, RuleKind.DOMAIN, RuleKind.LABEL)
+_BY_ID = (RuleKind.MEETING, RuleKind.SERIES, RuleKind.ACCOUNT)
+_BY_CONDITION = (RuleKind.DATE_RANGE, RuleKind.MODALITY, RuleKind.JURISDICTION)
+
+
+class Exclusions:
+    """The rules that count for a request now, and what they match.
+
+    Args:
+        frame: the tables.
+        rules: of the exclusions table.
+        request: what is asked for.
+        now: microseconds.
+    """
+
+    def __init__(
+        self, frame: Frame, rules: Sequence[ExclusionRule], request: Request, now: int
+    ) -> None:
+        self.frame = frame
+        self.rules = [rule for rule in rules if _counts(rule, request, now)]
+        self._places: dict[str, Numbers] = {}
+
+    def meetings(self, modality: Modality) -> Codes:
+        """Codes of each meeting for one modality, by rules that are not about people."""
+        kinds = (*_BY_ID, RuleKind.TAG, *_BY_CONDITION, RuleKind.FILE)
+        size, origins = self.frame.meetings.size, self.frame.origins(modality)
+        return self._codes(kinds, size, origins, modality, MEETING)
+
+    def people(self, modality: Modality) -> Codes:
+        """Codes of each roster row for one modality, by rules about people."""
+        origins = self.frame.origins(modality)[self.frame.meeting]
+        return self._codes(_ABOUT_PEOPLE, self.frame.roster.size, origins, modality, PERSON)
+
+    def _codes(
+        self, kinds: Sequence[RuleKind], size: int, origins: Numbers, modality: Modality,
+        alphabet: Alphabet,
+    ) -> Codes:  # fmt: skip
+        codes = np.zeros(size, np.uint64)
+        for kind in kinds:
+            rules = [rule for rule in self.rules if rule.kind is kind]
+            if rules:
+                own = alphabet.bit(f"EXCLUDED_{kind.upper()}")
+                far = own if alphabet is PERSON else alphabet.bit("EXCLUDED_DERIVED_FROM")
+                rule, row = self._match(kind, rules, modality)
+                found = _reached(rules, rule, modality, origins[row], own, far)
+                np.bitwise_or.at(codes, row, found)
+                if kind is RuleKind.FILE:
+                    codes |= self._made_from(rules, modality, origins, far)
+        return codes
+
+    def _made_from(
+        self, rules: Sequence[ExclusionRule], modality: Modality, origins: Numbers, far: np.uint64
+    ) -> Codes:
+        """Codes of meetings whose content of a modality is made from an excluded file."""
+        codes = np.zeros(len(origins), np.uint64)
+        for source in ORDER:
+            rule, row = self._match(RuleKind.FILE, rules, source)
+            made = (origins[row] & BIT[source]) > 0
+            found = _reached(rules, rule, modality, origins[row], far, far)
+            np.bitwise_or.at(codes, row[made], found[made])
+        return codes
+
+    def _match(self, kind: RuleKind, rules: Sequence[ExclusionRule], modality: Modality) -> Matches:
+        named_rule, named = self._named(rules)
+        if kind in _BY_CONDITION:
+            return self._match_by_condition(rules, named_rule, named)
+        rule, row = self._match_by_value(kind, rules, modality)
+        meeting = self.frame.meeting[row] if kind in _ABOUT_PEOPLE else row
+        everywhere = np.array([ALL in r.scope.meetings for r in rules], bool)
+        width = self.frame.meetings.size + 1
+        listed = np.isin(rule * width + meeting, named_rule * width + named)
+        kept = everywhere[rule] | listed
+        return rule[kept], row[kept]
+
+    def _named(self, rules: Sequence[ExclusionRule]) -> Matches:
+        """The meetings that the scopes of rules name."""
+        pairs = [(n, name) for n, r in enumerate(rules) for name in r.scope.meetings if name != ALL]
+        numbers = np.array([number for number, _ in pairs], np.int64)
+        meetings = self.frame.find_ids([name for _, name in pairs])
+        return numbers[meetings >= 0], meetings[meetings >= 0]
+
+    def _match_by_value(
+        self, kind: RuleKind, rules: Sequence[ExclusionRule], modality: Modality
+    ) -> Matches:
+        values, items, owners = self._column(kind, rules, modality)
+        different = pa.array(list(dict.fromkeys(values)), items.type)
+        number = pc.index_in(pa.array(values, items.type), different).to_numpy()
+        order = np.argsort(number, kind="stable")
+        count = np.bincount(number, minlength=len(different))
+        found = pc.index_in(items, different).fill_null(-1).to_numpy()
+        hits = np.flatnonzero(found >= 0)
+        begins, lengths = (np.cumsum(count) - count)[found[hits]], count[found[hits]]
+        return order[ranges(begins, lengths)], np.repeat(owners[hits], lengths)
+
+    def _column(
+        self, kind: RuleKind, rules: Sequence[ExclusionRule], modality: Modality
+    ) -> tuple[list[str | bytes], pa.Array, Numbers]:
+        """Values of rules as a column holds them, the column, and the row of each of its items."""
+        frame, words = self.frame, [rule.value for rule in rules]
+        of_bytes = [bytes.fromhex(w) for w in words] if kind in _HEXADECIMAL else []
+        match kind:
+            case RuleKind.TAG:
+                return [*words], _all_items(frame.meetings, "tags"), frame.meetings.owners("tags")
+            case RuleKind.FILE:
+                rows = np.flatnonzero(frame.content.equal("modality", modality))
+                digests = _column(frame.content, "sha256").take(pa.array(rows))
+                return [*of_bytes], digests, frame.content_meeting[rows]
+            case RuleKind.SUBJECT:
+                keys = _column(frame.roster, "subject_key")
+                return [*of_bytes], keys, np.arange(frame.roster.size)
+            case RuleKind.DOMAIN:
+                return [*words], _column(frame.roster, "domain"), np.arange(frame.roster.size)
+            case RuleKind.LABEL:
+                numbers, keys = frame.label_keys
+                column = pa.array(keys, pa.string()).take(pa.array(numbers))
+                return [label_key(w) for w in words], column, np.arange(frame.roster.size)
+        return [*words], _column(frame.meetings, f"{kind}_id"), np.arange(frame.meetings.size)
+
+    def _match_by_condition(
+        self, rules: Sequence[ExclusionRule], named_rule: Numbers, named: Numbers
+    ) -> Matches:
+        matches = []
+        every = np.arange(self.frame.meetings.size)
+        ends = np.searchsorted(named_rule, np.arange(len(rules) + 1))
+        for number, rule in enumerate(rules):
+            rows = named[ends[number] : ends[number + 1]]
+            rows = every if ALL in rule.scope.meetings else rows
+            rows = rows[_CONDITIONS[rule.kind](self, rule, rows)]
+            matches.append((np.full(len(rows), number), rows))
+        return np.concatenate([m[0] for m in matches]), np.concatenate([m[1] for m in matches])
+
+    def _touches(self, rule: ExclusionRule, rows: Numbers) -> Mask:
+        start, end = map(microseconds, rule.dates)
+        return np.asarray((self.frame.start[rows] < end) & (start <= self.frame.end[rows]))
+
+    def _is_from(self, rule: ExclusionRule, rows: Numbers) -> Mask:
+        if rule.value not in self._places:
+            people = self.frame.roster.has("jurisdictions", rule.value)
+            self._places[rule.value] = np.unique(self.frame.meeting[people])
+        return np.isin(rows, self._places[rule.value])
+
+
+_TRAINING = frozenset({Operation.TRAINING, Operation.FINE_TUNING})
+_HEXADECIMAL = (RuleKind.SUBJECT, RuleKind.FILE)
+_CONDITIONS: dict[RuleKind, Callable[[Exclusions, ExclusionRule, Numbers], Mask]] = {
+    RuleKind.DATE_RANGE: Exclusions._touches,
+    RuleKind.JURISDICTION: Exclusions._is_from,
+    RuleKind.MODALITY: lambda _, rule, rows: np.ones(len(rows), bool),
 }
-"""What a kind of content is made from, also where a content row does not say so."""
 
 
-def sources(modality: Modality, rows: Iterable[ContentRow]) -> frozenset[Modality]:
-    """Every modality that ``modality`` of one meeting derives from, without itself.
-
-    Args:
-        modality: the derived kind.
-        rows: the content rows of the meeting.
-    """
-    stated = {row.modality: row.derived_from for row in rows}
-    found: set[Modality] = set()
-    due = [modality]
-    while due:
-        current = due.pop()
-        for source in (stated.get(current), DERIVED.get(current)):
-            if source is not None and source not in found:
-                found.add(source)
-                due.append(source)
-    return frozenset(found - {modality})
+def _reached(
+    rules: Sequence[ExclusionRule], rule: Numbers, modality: Modality, origins: Numbers,
+    own: np.uint64, far: np.uint64,
+) -> Codes:  # fmt: skip
+    """The code of each match: ``own`` where the rule lists the modality, ``far`` for an origin."""
+    direct = np.array([_lists(r, modality) for r in rules], bool)[rule]
+    reach = np.array([_reach(r) for r in rules], np.int64)[rule]
+    derived = np.where((reach & origins) > 0, far, np.uint64(0))
+    return np.where(direct, own, derived)
 
 
-def exclusion_codes(
-    rules: Iterable[ExclusionRule],
-    meeting: MeetingRow,
-    subjects: Collection[str],
-    modality: Modality,
-    origins: Collection[Modality],
-    now: datetime,
-) -> list[str]:
-    """Codes of the rules that forbid one kind of content of a meeting, in the rules' order.
-
-    Args:
-        rules: those that are not set aside.
-        meeting: its row.
-        subjects: subject keys of all who took part.
-        modality: kind of content.
-        origins: what it derives from, see :func:`sources`.
-        now: rules that hold from a later time on do not hold yet.
-    """
-    codes = []
-    for rule in rules:
-        if rule.effective_from <= now and _matches(rule, meeting, subjects):
-            reach = _reach(rule)
-            if ALL in reach or modality in reach:
-                codes.append(f"EXCLUDED_{rule.kind.upper()}")
-            elif reach & {*origins}:
-                codes.append("EXCLUDED_DERIVED_FROM")
-    return codes
+def _counts(rule: ExclusionRule, request: Request, now: int) -> bool:
+    until = rule.effective_until
+    return (
+        rule.source not in request.set_aside
+        and microseconds(rule.effective_from) <= now
+        and (until is None or now < microseconds(until))
+        and concerns(rule.scope.purposes, request.purpose)
+        and any(_concerns_operation(rule, operation) for operation in request.operations)
+    )
 
 
-def _matches(rule: ExclusionRule, meeting: MeetingRow, subjects: Collection[str]) -> bool:
-    if ALL not in rule.scope.meetings and meeting.meeting_id not in rule.scope.meetings:
-        return False
-    match rule.kind:
-        case RuleKind.MEETING:
-            return rule.value == meeting.meeting_id
-        case RuleKind.SERIES:
-            return rule.value == meeting.series_id
-        case RuleKind.SUBJECT:
-            return rule.value in subjects
-        case RuleKind.TAG:
-            return rule.value in meeting.tags
-        case RuleKind.DATE_RANGE:
-            start, end = rule.dates
-            return meeting.start < end and start <= meeting.end
-        case RuleKind.MODALITY:
-            return True
+def _concerns_operation(rule: ExclusionRule, operation: Operation) -> bool:
+    listed = rule.scope.operations
+    together = operation in _TRAINING and not _TRAINING.isdisjoint(listed)
+    return concerns(tuple(listed), operation) or together
 
 
-def _reach(rule: ExclusionRule) -> set[str]:
-    return {rule.value} if rule.kind is RuleKind.MODALITY else {*rule.scope.modalities}
+def _targets(rule: ExclusionRule) -> tuple[str, ...]:
+    return (rule.value,) if rule.kind is RuleKind.MODALITY else tuple(rule.scope.modalities)
+
+
+def _lists(rule: ExclusionRule, modality: Modality) -> bool:
+    return concerns(_targets(rule), modality)
+
+
+def _reach(rule: ExclusionRule) -> int:
+    return sum(BIT[Modality(name)] for name in _targets(rule) if name != ALL)
+
+
+def _column(columns: Columns, name: str) -> pa.Array:
+    return columns.table.column(name).combine_chunks()
+
+
+def _all_items(columns: Columns, name: str) -> pa.Array:
+    return _column(columns, name).flatten()

@@ -4,13 +4,13 @@ Content of a meeting, or of a kind of content, that is denied is never opened.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -26,18 +26,23 @@ from harness.consent.capability import (
     GatedTurn,
     LeakTest,
 )
-from harness.consent.content import all_resolved, read_turns
-from harness.consent.decide import Index, Request, Ruling, rule
+from harness.consent.decide import ARMS, Rulings, rule_tables
+from harness.consent.frame import Frame
 from harness.consent.manifest import Manifest, load
-from harness.consent.reasons import sentence
+from harness.consent.opening import ContentReader, MeetingRows, Opened
+from harness.consent.reasons import in_order, sentence
 from harness.consent.records import Arm, Operation, RuleSource, format_time
+from harness.consent.request import Request
 from harness.consent.signing import load_trust
 from harness.consent.sources import Source, prepare
 from harness.consent.split import check_draw
 from harness.digest import digest_of
 from harness.errors import Denied, Refused
-from harness.meetings.model import Modality, Turn
+from harness.meetings.model import Modality
 from harness.rundir import Attempt, RunDir, write_bytes, write_json
+
+Row = tuple[str, int, str, tuple[str, ...]]
+"""Meeting, turn, modality and codes, as in decisions.parquet."""
 
 SCHEMA = pa.schema(
     [
@@ -140,10 +145,10 @@ def decide(source: Source, config: Config, now: datetime) -> Decisions:
     """
     session = _Session(source, config, now)
     opened = session.open(_request(config, (Operation.FINE_TUNING,), _TRAINED))
-    rows = [row for ruling in opened.rulings for row in _rows(session, ruling)]
-    by_draw = {ruling.meeting.meeting_id for ruling in session.undrawn if ruling.admitted}
+    rows = [*opened.decisions()]
+    by_draw = {session.rows.meetings[n].meeting_id for n in np.flatnonzero(session.undrawn.usable)}
     clean = all(not codes or (turn < 0 and name in by_draw) for name, turn, _, codes in rows)
-    return Decisions(_table(rows), _summary(session, opened.rulings, rows), clean)
+    return Decisions(_table(rows), _summary(session, opened, rows), clean)
 
 
 def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
@@ -176,7 +181,8 @@ class _Session:
         self.manifest = load(source.manifest, load_trust(source.trust), now)
         head, tables = self.manifest.head, self.manifest.tables
         self.randomised = check_draw(head.split.seed, head.split.randomised, tables.split)
-        self.index = Index(tables)
+        self.frame = Frame.of(tables)
+        self.rows = MeetingRows(tables)
 
     @property
     def authority(self) -> Authority:
@@ -185,62 +191,100 @@ class _Session:
         )
 
     @cached_property
-    def undrawn(self) -> list[Ruling]:
+    def undrawn(self) -> Rulings:
         """Rulings as they would be without the random split."""
         request = _request(self.config, (Operation.FINE_TUNING,), frozenset(Arm))
-        sentinel = frozenset({RuleSource.SENTINEL})
-        return rule(self.manifest, replace(request, set_aside=sentinel), self.now)
+        return self.rule(replace(request, set_aside=frozenset({RuleSource.SENTINEL})))
+
+    def rule(self, request: Request) -> Rulings:
+        """Decide by the rows alone."""
+        head, tables = self.manifest.head, self.manifest.tables
+        return rule_tables(head, tables, self.frame, request, self.now)
 
     def open(self, request: Request) -> "_Opened":
-        """Decide by the rows, then read what is admitted and decide by its speakers too."""
+        """Decide by the rows, then read what is admitted and decide by its turns too."""
         _check_job(self.manifest, request)
-        rulings, contents = [], {}
-        for ruling in rule(self.manifest, request, self.now):
-            if ruling.admitted:
-                turns = _read(self.store, self.index, ruling)
-                if turns is None:
-                    ruling = replace(ruling, codes=("SUBJECT_UNRESOLVED",))
-                else:
-                    contents[ruling.meeting.meeting_id] = turns
-            rulings.append(ruling)
-        return _Opened(rulings, contents)
+        rulings = self.rule(request)
+        reader = ContentReader(self.store, self.manifest, self.rows, rulings)
+        return _Opened(self.rows, rulings, dict(reader.read(np.flatnonzero(rulings.admitted))))
 
     def all_kept_out(self) -> dict[str, tuple[tuple[str, str], ...]]:
         return {str(arm): self.kept_out(arm) for arm in (Arm.HELDOUT, Arm.SENTINEL)}
 
     def kept_out(self, arm: Arm) -> tuple[tuple[str, str], ...]:
         """Meeting ids and content digests of an arm, from the rows alone."""
-        return tuple(
-            (ruling.meeting.meeting_id, self._content_digest(ruling.meeting.meeting_id))
-            for ruling in self.undrawn
-            if ruling.arm is arm and ruling.admitted
-        )
+        names = (self.rows.meetings[int(n)].meeting_id for n in self.undrawn.of_arm(arm))
+        return tuple((name, self._content_digest(name)) for name in names)
 
     def _content_digest(self, meeting: str) -> str:
-        rows = self.index.content[meeting]
+        rows = self.rows.content[meeting]
         digests = [rows[m].sha256 for m in map(Modality, self.config.job.modalities) if m in rows]
         return digests[0] if len(digests) == 1 else digest_of(digests)
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """Final rulings, and the turns of the admitted meetings."""
+    """Rulings, and what the content of the meetings that the rows admit adds to them.
 
-    rulings: list[Ruling]
-    contents: dict[str, tuple[GatedTurn, ...]]
+    Attributes:
+        read: number of a meeting to the verdicts on its turns, by modality.
+    """
+
+    rows: MeetingRows
+    rulings: Rulings
+    read: Mapping[int, Mapping[Modality, Opened]]
+
+    def codes(self, number: int) -> tuple[str, ...]:
+        """Why a meeting is denied as a whole."""
+        if number not in self.read:
+            return self.rulings.codes(number)
+        opened = self.read[number].values()
+        if any(not found.verdicts.codes for found in opened):
+            return ()
+        return in_order({code for found in opened for code in found.verdicts.codes})
+
+    @property
+    def admitted(self) -> list[int]:
+        """Numbers of the admitted meetings."""
+        return [number for number in self.read if not self.codes(number)]
 
     def meetings(self, arm: Arm) -> tuple[GatedMeeting, ...]:
         return tuple(
-            GatedMeeting(
-                ruling.meeting.meeting_id,
-                ruling.meeting.series_id,
-                str(arm),
-                ruling.meeting.start.date().isoformat(),
-                self.contents[ruling.meeting.meeting_id],
-            )
-            for ruling in self.rulings
-            if ruling.admitted and ruling.arm is arm
-        )
+            GatedMeeting(row.meeting_id, row.series_id, str(arm), row.start.date().isoformat(),
+                         tuple(_gated(self.read[number])))
+            for number in self.admitted
+            if self.rulings.arm[number] == ARMS.index(arm)
+            for row in [self.rows.meetings[number]]
+        )  # fmt: skip
+
+    def decisions(self) -> Iterator[Row]:
+        """Every row of decisions.parquet."""
+        for number, row in enumerate(self.rows.meetings):
+            codes = self.codes(number)
+            yield row.meeting_id, -1, "meeting", codes
+            if not codes:
+                yield from self._turns(number, row.meeting_id)
+
+    def _turns(self, number: int, name: str) -> Iterator[Row]:
+        for modality, content in self.rows.content[name].items():
+            opened = self.read[number].get(modality)
+            whole = self.rulings.modality_codes(number, modality)
+            whole = opened.verdicts.codes if opened else whole
+            turns = opened.verdicts.turns if opened else ((),) * content.turns
+            for turn, codes in enumerate(turns):
+                yield name, turn, str(modality), in_order((*whole, *codes))
+
+
+def _gated(read: Mapping[Modality, Opened]) -> Iterator[GatedTurn]:
+    ordinals: dict[str, int] = {}
+    for modality, opened in read.items():
+        if opened.verdicts.codes:
+            continue
+        verdicts = zip(opened.turns, opened.verdicts.turns, opened.verdicts.texts, strict=True)
+        for index, (turn, codes, text) in enumerate(verdicts):  # as in decisions.parquet
+            if not codes:
+                speaker = ordinals.setdefault(turn.speaker, len(ordinals))
+                yield GatedTurn(str(modality), index, speaker, text)
 
 
 def _request(config: Config, operations: tuple[Operation, ...], arms: frozenset[Arm]) -> Request:
@@ -250,7 +294,8 @@ def _request(config: Config, operations: tuple[Operation, ...], arms: frozenset[
     except ValueError:
         raise Refused("JOB_MODALITY_OUT_OF_SCOPE", "an unknown kind of content", "job.modalities",
                       f"known: {', '.join(Modality)}") from None  # fmt: skip
-    return Request(job.controller, job.purpose, operations, modalities, arms)
+    recipients = tuple(dict.fromkeys(job.recipients))
+    return Request(job.controller, job.purpose, operations, modalities, arms, recipients)
 
 
 def _check_job(manifest: Manifest, request: Request) -> None:
@@ -260,6 +305,7 @@ def _check_job(manifest: Manifest, request: Request) -> None:
         "JOB_OPERATION_OUT_OF_SCOPE": not {*request.operations} <= {*scope.operations},
         "JOB_PURPOSE_OUT_OF_SCOPE": request.purpose not in scope.purposes,
         "JOB_MODALITY_OUT_OF_SCOPE": not {*request.modalities} <= {*scope.modalities},
+        "JOB_RECIPIENT_OUT_OF_SCOPE": not {*request.recipients} <= {*scope.recipients},
         "JOB_EMPTY": not request.modalities,
     }
     for code, found in problems.items():
@@ -267,77 +313,43 @@ def _check_job(manifest: Manifest, request: Request) -> None:
             raise Refused(code, sentence(code), "job", "ask within the manifest's scope")
 
 
-def _read(store: Path, index: Index, ruling: Ruling) -> tuple[GatedTurn, ...] | None:
-    """Admitted turns of a meeting; None when a speaker is not one identified person."""
-    name = ruling.meeting.meeting_id
-    rows = [index.content[name][m] for m, codes in ruling.modalities.items() if not codes]
-    read = [(row.modality, read_turns(store, row)) for row in rows]
-    if not all(all_resolved(turns, index.roster[name]) for _, turns in read):
-        return None
-    return tuple(_gated(read))
-
-
-def _gated(read: Sequence[tuple[Modality, Sequence[Turn]]]) -> Iterable[GatedTurn]:
-    ordinals: dict[str, int] = {}
-    for modality, turns in read:
-        for index, turn in enumerate(turns):  # as in decisions.parquet, whatever a reader left out
-            speaker = ordinals.setdefault(turn.speaker, len(ordinals))
-            yield GatedTurn(str(modality), index, speaker, turn.text)
-
-
-def _rows(session: _Session, ruling: Ruling) -> list[tuple[str, int, str, tuple[str, ...]]]:
-    name = ruling.meeting.meeting_id
-    whole = [(name, -1, "meeting", ruling.codes)]
-    if not ruling.admitted:
-        return whole
-    return whole + [
-        (name, turn, str(modality), codes)
-        for modality, codes in ruling.modalities.items()
-        for turn in range(session.index.content[name][modality].turns)
-    ]
-
-
-def _table(rows: Sequence[tuple[str, int, str, tuple[str, ...]]]) -> pa.Table:
+def _table(rows: Sequence[Row]) -> pa.Table:
     names, turns, modalities, codes = zip(*rows, strict=True) if rows else ((), (), (), ())
     decisions = ["deny" if found else "admit" for found in codes]
     return pa.table([names, turns, modalities, decisions, [*map(list, codes)]], schema=SCHEMA)
 
 
-def _summary(
-    session: _Session,
-    rulings: Sequence[Ruling],
-    rows: Sequence[tuple[str, int, str, tuple[str, ...]]],
-) -> dict[str, Any]:
-    manifest, admitted = session.manifest, [r for r in rulings if r.admitted]
+def _summary(session: _Session, opened: _Opened, rows: Sequence[Row]) -> dict[str, Any]:
+    manifest, admitted = session.manifest, opened.admitted
     by_code = Counter(code for *_, codes in rows for code in codes)
-    arms = Counter(str(r.arm) for r in session.undrawn if r.admitted)
+    arms = {str(arm): len(session.undrawn.of_arm(arm)) for arm in Arm}
     return {
         "manifest_sha256": manifest.sha256,
         "epoch": manifest.head.epoch,
-        "meetings_total": len(rulings),
+        "meetings_total": len(session.rows.meetings),
         "meetings_admitted": len(admitted),
         "turns_total": sum(row.turns for row in manifest.tables.content),
         "turns_admitted": sum(turn >= 0 and not codes for _, turn, _, codes in rows),
         "by_code": dict(sorted(by_code.items(), key=lambda item: (-item[1], item[0]))),
-        "corpus_root": _corpus_root(session.index, admitted),
-        "arms": {str(arm): arms[str(arm)] for arm in Arm},
+        "corpus_root": _corpus_root(opened),
+        "arms": arms,
         "randomised": session.randomised,
         "decided_at": format_time(session.now),
         "trust_sha256": manifest.trust_sha256,
     }
 
 
-def _corpus_root(index: Index, admitted: Iterable[Ruling]) -> str:
+def _corpus_root(opened: _Opened) -> str:
     """Digest of what is admitted: sorted (meeting, modality, content SHA-256)."""
     return digest_of(
         sorted(
-            [ruling.meeting.meeting_id, str(modality),
-             index.content[ruling.meeting.meeting_id][modality].sha256]
-            for ruling in admitted
-            for modality, codes in ruling.modalities.items()
-            if not codes
+            [name, str(modality), opened.rows.content[name][modality].sha256]
+            for number in opened.admitted
+            for name in [opened.rows.meetings[number].meeting_id]
+            for modality, found in opened.read[number].items()
+            if not found.verdicts.codes
         )
-    )  # fmt: skip
+    )
 
 
 def _print(summary: dict[str, Any]) -> None:

@@ -12,26 +12,34 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from harness.consent.authoring import Draft
-from harness.consent.manifest import Defaults, Draw, Mode, Scope, Tables
+from harness.consent.manifest import Defaults, Draw, Mode, OnWithdrawal, Scope, Tables
 from harness.consent.records import (
     ALL,
+    NONE,
     AgeBand,
     Arm,
+    ChangeKind,
     ConsentEvent,
     ConsentType,
     ContentRow,
     ContentScope,
     Delegation,
     ExclusionRule,
+    Jurisdiction,
+    Licence,
     MeetingRow,
+    Method,
     Notice,
     Operation,
     ParticipantRow,
     Policy,
+    PolicyChange,
+    Relation,
     Role,
     RuleKind,
     RuleScope,
     RuleSource,
+    SpecialCategory,
     SplitRow,
     State,
     format_time,
@@ -48,10 +56,27 @@ RECORDING = (Operation.RECORDING, Operation.TRANSCRIPTION)
 BEGINNING = datetime(2025, 1, 1, tzinfo=UTC)
 DISCLOSED = datetime(2025, 8, 7, tzinfo=UTC)
 END = datetime(2126, 1, 1, tzinfo=UTC)
-OLD_POLICY = Policy("terms", "2025-03", datetime(2025, 3, 1, tzinfo=UTC), sha256_hex(b"terms 1"),
-                    RECORDING, (SERVICE,), (Modality.AUDIO, Modality.TRANSCRIPT))  # fmt: skip
-POLICY = Policy("terms", "2025-08", DISCLOSED, sha256_hex(b"terms 2"), (*OPERATIONS, *RECORDING),
-                (PURPOSE, SERVICE), (Modality.AUDIO, Modality.TRANSCRIPT))  # fmt: skip
+LICENCE = "research"
+PLACE = "XA"  # a code that ISO 3166 leaves to its users
+IN_FORCE = DISCLOSED - timedelta(days=11)  # terms that applied before they were told, as in 2023
+OLD_POLICY = Policy("terms", "2025-03", BEGINNING, BEGINNING, sha256_hex(b"terms 1"), RECORDING,
+                    (SERVICE,), (Modality.AUDIO, Modality.TRANSCRIPT), ())  # fmt: skip
+POLICY = Policy("terms", "2025-08", IN_FORCE, DISCLOSED, sha256_hex(b"terms 2"),
+                (*OPERATIONS, *RECORDING), (PURPOSE, SERVICE),
+                (Modality.AUDIO, Modality.TRANSCRIPT), ())  # fmt: skip
+CHANGE = PolicyChange("terms", "2025-03", "2025-08", ChangeKind.WIDENING, OPERATIONS, (PURPOSE,),
+                      ())  # fmt: skip
+RULE_OF_PLACE = Jurisdiction(
+    PLACE, ALL, ALL, ConsentType.EXPLICIT, guardian_ok=False, employee_ok=False,
+    special_category=SpecialCategory.DENY, min_age=16, max_retention_days=36500,
+    all_party_recording=False, transfer_to=(PLACE,), effective_from=BEGINNING,
+    effective_until=END, reviewed_on=BEGINNING,
+)  # fmt: skip
+DEFAULTS = Defaults(
+    Mode.UNANIMOUS, ConsentType.EXPLICIT, clock_skew_s=300, max_consent_age_days=36500,
+    min_speakers=3, max_dropped_percent=50, max_withdrawals_age_s=86400,
+    on_withdrawal=OnWithdrawal.ABORT,
+)  # fmt: skip
 _EXCLUSIONS = {
     "excluded_id": (RuleKind.MEETING, RuleSource.COURT),
     "excluded_tag": (RuleKind.TAG, RuleSource.CONTROLLER),
@@ -141,11 +166,13 @@ def invented_draft(gatherings: Sequence[Gathering], seed: str, validation: Itera
         for name, row in rows.items()
     )
     content = tuple(row for gathering in gatherings for row in gathering.content)
-    tables = Tables((OLD_POLICY, POLICY), meetings, tuple(register.participants), content,
-                    tuple(register.consent), tuple(register.exclusions), tuple(split))  # fmt: skip
-    scope = Scope(CONTROLLER, OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,))
-    return Draft(f"{CONTROLLER}/privacy", scope, Defaults(Mode.UNANIMOUS, 300, 36500),
-                 Draw(seed, True), tables)  # fmt: skip
+    tables = Tables(
+        (OLD_POLICY, POLICY), (CHANGE,), (RULE_OF_PLACE,),
+        (Licence(LICENCE, OPERATIONS, (PURPOSE,)),), (), meetings, tuple(register.participants),
+        content, tuple(register.consent), tuple(register.exclusions), tuple(split),
+    )  # fmt: skip
+    scope = Scope(CONTROLLER, (), OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,), (PLACE,))
+    return Draft(f"{CONTROLLER}/privacy", scope, DEFAULTS, Draw(seed, True), tables)
 
 
 def withheld_tag(source: RuleSource) -> str:
@@ -171,7 +198,17 @@ def _register(register: _Register, gathering: Gathering) -> None:
         shown = key if person.identified else None
         age = AgeBand.ADULT if person.adult else AgeBand.MINOR
         register.participants.append(
-            ParticipantRow(gathering.row.meeting_id, shown, person.label, person.role, age)
+            ParticipantRow(
+                gathering.row.meeting_id,
+                shown,
+                person.label,
+                person.role,
+                age,
+                Relation.OTHER,
+                (PLACE,),
+                NONE,
+                False,
+            )
         )
         given = _given(gathering.row, key)
         if shown is None:
@@ -188,9 +225,10 @@ def _given(row: MeetingRow, key: str) -> ConsentEvent:
     """Explicit consent to the use of one meeting's transcript, given the day before it."""
     time = max(row.start - timedelta(days=1), DISCLOSED)
     return ConsentEvent(
-        0, "-", key, key, None, State.GIVEN, ConsentType.EXPLICIT, CONTROLLER, OPERATIONS,
-        (PURPOSE,), (Modality.TRANSCRIPT,), _notice(POLICY),
-        ContentScope((row.meeting_id,), (), BEGINNING, END), time, time, END, "signed_form",
+        0, "-", key, key, Delegation.SELF, State.GIVEN, ConsentType.EXPLICIT, CONTROLLER,
+        (), OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,), (), _notice(POLICY),
+        ContentScope((row.meeting_id,), (), BEGINNING, END), row.start < time, time, time, time,
+        END, END, Method.FORM, None,
     )  # fmt: skip
 
 
@@ -202,7 +240,8 @@ def _faulty(given: ConsentEvent, fault: str | None, host: str) -> list[ConsentEv
         case "refusal":
             return [replace(given, state=State.REFUSED)]
         case "withdrawal":
-            return [given, replace(given, state=State.WITHDRAWN, event_time=later)]
+            withdrawn = replace(given, state=State.WITHDRAWN)
+            return [given, replace(withdrawn, event_time=later, recorded_time=later)]
         case "expiry":
             return [replace(given, valid_until=later)]
         case "recording_only":
@@ -210,24 +249,23 @@ def _faulty(given: ConsentEvent, fault: str | None, host: str) -> list[ConsentEv
         case "host_for_all":
             return [replace(given, actor_key=host, delegation=Delegation.HOST)]
         case "sign_in_click_through":
-            return [replace(given, consent_type=ConsentType.IMPLIED, method="sign_in")]
+            return [replace(given, consent_type=ConsentType.IMPLIED, method=Method.TERMS)]
         case "older_policy":
             return [replace(given, notice=_notice(OLD_POLICY))]
         case "before_disclosure":
-            return [replace(given, event_time=before, valid_from=before)]
+            return [replace(given, event_time=before, recorded_time=before, valid_from=before)]
     return [given]
 
 
 def _notice(policy: Policy) -> Notice:
-    return Notice(policy.policy_id, policy.version, policy.sha256)
+    return Notice(policy.policy_id, policy.version, policy.sha256, "en")
 
 
 def _rule(
     rule_id: str, kind: RuleKind, value: str, meetings: tuple[str, ...], source: RuleSource
 ) -> ExclusionRule:
-    return ExclusionRule(
-        rule_id, kind, value, RuleScope(meetings, (ALL,)), BEGINNING, source, BEGINNING
-    )
+    scope = RuleScope(meetings, (ALL,), (ALL,), (ALL,))
+    return ExclusionRule(rule_id, kind, value, scope, BEGINNING, None, source, BEGINNING)
 
 
 def _day(start: datetime) -> str:

@@ -9,14 +9,19 @@ from typing import Any, NoReturn
 from harness.consent.reading import read_once
 from harness.consent.records import (
     ALL,
+    Alias,
     ConsentEvent,
+    ConsentType,
     ContentRow,
     ExclusionRule,
     Id,
+    Jurisdiction,
+    Licence,
     MeetingRow,
     Operation,
     ParticipantRow,
     Policy,
+    PolicyChange,
     Sha256,
     SplitRow,
     parse,
@@ -38,6 +43,10 @@ TABLE_LIMIT = 512 * 1024 * 1024
 
 TABLES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "policies": (Policy, ("policy_id", "version")),
+    "policy_changes": (PolicyChange, ("policy_id", "from_version", "to_version")),
+    "jurisdictions": (Jurisdiction, ("code", "operation", "modality", "effective_from")),
+    "licences": (Licence, ("licence_id",)),
+    "aliases": (Alias, ("series_id", "label")),
     "meetings": (MeetingRow, ("meeting_id",)),
     "participants": (ParticipantRow, ("meeting_id", "label")),
     "content": (ContentRow, ("meeting_id", "modality")),
@@ -52,6 +61,14 @@ class Mode(StrEnum):
     """Whose consent a meeting needs."""
 
     UNANIMOUS = "unanimous"
+    PER_SPEAKER = "per_speaker"
+
+
+class OnWithdrawal(StrEnum):
+    """What a training does when something that it trains on is withdrawn meanwhile."""
+
+    ABORT = "abort"
+    RESTART_WITHOUT = "restart_without"
 
 
 @record
@@ -59,9 +76,11 @@ class Scope:
     """What the manifest can give permission for at all."""
 
     controller: Id
+    recipients: tuple[Id, ...]
     operations: tuple[Operation, ...]
     purposes: tuple[Id, ...]
     modalities: tuple[Modality, ...]
+    jurisdictions: tuple[Id, ...]
 
 
 @record
@@ -69,8 +88,13 @@ class Defaults:
     """Settings that could admit more; they are signed, configuration cannot loosen them."""
 
     mode: Mode
+    min_consent_type: ConsentType
     clock_skew_s: int
     max_consent_age_days: int
+    min_speakers: int
+    max_dropped_percent: int
+    max_withdrawals_age_s: int
+    on_withdrawal: OnWithdrawal
 
 
 @record
@@ -96,6 +120,10 @@ class Counts:
     """Rows of each table."""
 
     policies: int
+    policy_changes: int
+    jurisdictions: int
+    licences: int
+    aliases: int
     meetings: int
     participants: int
     content: int
@@ -132,6 +160,10 @@ class Tables:
     """Rows of every table, in file order."""
 
     policies: tuple[Policy, ...]
+    policy_changes: tuple[PolicyChange, ...]
+    jurisdictions: tuple[Jurisdiction, ...]
+    licences: tuple[Licence, ...]
+    aliases: tuple[Alias, ...]
     meetings: tuple[MeetingRow, ...]
     participants: tuple[ParticipantRow, ...]
     content: tuple[ContentRow, ...]
@@ -169,19 +201,19 @@ def load(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
         Refused: a ``MANIFEST_*`` code of :mod:`harness.consent.reasons`, or what
             :func:`records.parse` raises for rows.
     """
-    manifest = load_at_any_time(folder, trust)
+    manifest = load_at_any_time(folder, trust, now)
     _check_clock(manifest.head, now)
     return manifest
 
 
-def load_at_any_time(folder: Path, trust: TrustRoot) -> Manifest:
-    """As :func:`load` without regard to the clock: to compare, renew or explain, not to permit."""
+def load_at_any_time(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
+    """As :func:`load`, also where it has expired: to compare, renew or explain, not to permit."""
     for name in (HEAD, SIGNATURE):
         if not (folder / name).is_file():
             raise Refused("MANIFEST_MISSING", "no signed manifest", name,
                           "make and sign one, or correct data.manifest")  # fmt: skip
     data = read_once(folder, HEAD, HEAD_LIMIT, "MANIFEST")
-    _check_signature(data, read_once(folder, SIGNATURE, 2 * HEAD_LIMIT, "MANIFEST"), trust)
+    _check_signature(data, read_once(folder, SIGNATURE, 2 * HEAD_LIMIT, "MANIFEST"), trust, now)
     head = _read_head(data)
     tables = _read_tables(folder, head)
     _check_references(head, tables)
@@ -200,8 +232,8 @@ def statement(data: bytes) -> bytes:
     )
 
 
-def _check_signature(data: bytes, envelope: bytes, trust: TrustRoot) -> None:
-    if verify(envelope, KeyRole.MANIFEST, trust, "MANIFEST", SIGNATURE) != statement(data):
+def _check_signature(data: bytes, envelope: bytes, trust: TrustRoot, now: datetime) -> None:
+    if verify(envelope, KeyRole.MANIFEST, trust, "MANIFEST", SIGNATURE, now) != statement(data):
         raise Refused("MANIFEST_HASH_MISMATCH", "it is not the file that was signed", HEAD,
                       "restore it or have it signed again")  # fmt: skip
 
@@ -273,16 +305,15 @@ def _check_references(head: Head, tables: Tables) -> None:
 def _check_event_references(head: Head, tables: Tables, series: dict[str, str]) -> None:
     purposes = {name for policy in tables.policies for name in policy.purposes}
     purposes |= {*head.scope.purposes}
-    meetings, names, previous = {*series, ALL}, {*series.values(), ALL}, -1
+    meetings, names = {*series, ALL}, {*series.values(), ALL}
     for n, event in enumerate(tables.consent, 1):
         if not {*event.purposes} <= purposes:
             _dangling("consent", n, "purposes")
         if not ({*event.scope.meetings} <= meetings and {*event.scope.series} <= names):
             _dangling("consent", n, "scope")
-        if event.seq <= previous:
-            raise Refused("SCHEMA_INVALID", "the log's numbers do not increase",
-                          f"consent.jsonl row {n} key seq", "restore the log's order")  # fmt: skip
-        previous = event.seq
+        if event.seq != n - 1:  # an event that is left out shows, whatever its file says
+            raise Refused("EVENT_SEQUENCE_GAP", "the log's numbers are not 0, 1, 2 and so on",
+                          f"consent.jsonl row {n} key seq", "restore the whole log")  # fmt: skip
 
 
 def _dangling(file: str, n: int, key: str) -> NoReturn:

@@ -1,96 +1,205 @@
-"""Every reason code with the one sentence that explains it to an auditor."""
+"""Every reason code: its stable number, what it is about, and the one sentence for an auditor.
 
-DENIALS: dict[str, str] = {
-    "EXCLUDED_MEETING": "The meeting is on the exclusion list.",
-    "EXCLUDED_SERIES": "The meeting's series is on the exclusion list.",
-    "EXCLUDED_SUBJECT": "Somebody who took part is on the exclusion list.",
-    "EXCLUDED_TAG": "The meeting carries a tag that is on the exclusion list.",
-    "EXCLUDED_DATE_RANGE": "The meeting touches dates that are on the exclusion list.",
-    "EXCLUDED_MODALITY": "This kind of content is on the exclusion list.",
-    "EXCLUDED_DERIVED_FROM": "The content derives from content that is on the exclusion list.",
-    "MEETING_TZ_INVALID": "The meeting's time zone does not exist, so its times cannot be trusted.",
-    "MEETING_ROSTER_EMPTY": "Nobody is listed as taking part, so nobody can have agreed.",
-    "MEETING_NO_CONTENT": "The meeting has no content of the kinds that the job asks for.",
-    "MODALITY_NOT_REQUESTED": "The job does not ask for this kind of content.",
-    "GUEST_UNIDENTIFIED": "A guest is not identified, so this person's consent cannot be known.",
-    "SUBJECT_UNRESOLVED": "A label belongs to no identified person, or to more than one.",
-    "MINOR": "A minor took part, and no guardian's consent can stand or none was given.",
-    "AGE_UNKNOWN": "It is not known whether a person who took part is an adult.",
-    "NO_CONSENT_RECORD": "A person who took part has no consent record at all.",
-    "CONSENT_REQUESTED_ONLY": "A person was asked and has not answered.",
-    "CONSENT_REFUSED": "A person refused.",
-    "CONSENT_WITHDRAWN": "A person withdrew consent.",
-    "CONSENT_REVOKED": "A person's consent was revoked by somebody else.",
-    "CONSENT_EXPIRED": "A person's consent is no longer valid.",
-    "CONSENT_INVALIDATED": "A person's consent was found invalid.",
-    "CONSENT_UNKNOWN": "The state of a person's consent is unknown.",
-    "CONSENT_NOT_YET_VALID": "A person's consent begins to hold later than now.",
-    "CONSENT_TOO_OLD": "A person's consent is older than the manifest allows.",
-    "CONSENT_BEFORE_DISCLOSURE": "A person agreed before the policy that they agreed to held.",
-    "TIE_RESTRICTIVE": "Two events carry the same time, and the more restrictive one counts.",
-    "NOT_EXPLICIT": "Consent was implied, as by signing in or by staying, not given explicitly.",
-    "HOST_CONSENT_NOT_PARTICIPANT": "A host or employer agreed for somebody; that is no consent.",
-    "DELEGATION_NOT_ALLOWED": "Somebody without the right to do so agreed for a person.",
-    "CONTROLLER_NOT_COVERED": "A person agreed to another controller, not to this one.",
-    "OPERATION_NOT_COVERED": "A person did not agree to this operation.",
-    "PURPOSE_NOT_COVERED": "A person did not agree to this purpose.",
-    "PURPOSE_RECORDING_ONLY": "A person agreed to being recorded or transcribed only.",
-    "MODALITY_NOT_COVERED": "A person did not agree to the use of this kind of content.",
-    "SCOPE_MEETING": "A person's consent does not name this meeting or its series.",
-    "SCOPE_TIME": "A person's consent does not reach to the day of this meeting.",
-    "POLICY_UNKNOWN": "A person agreed to a policy version that the manifest does not hold.",
-    "POLICY_HASH_MISMATCH": "The policy text that a person saw is not the text on record.",
-    "POLICY_VERSION_SUPERSEDED": "A person agreed to a policy version that a newer one replaced.",
-    "POLICY_NOT_COVERING": "The policy that a person saw does not disclose this use.",
-    "SPLIT_UNASSIGNED": "The meeting has no arm in the random split.",
-    "TRAIN_ARM": "The meeting is trained on, and this operation may not read it.",
-    "HELDOUT_ARM": "The random split held the meeting out.",
-    "SENTINEL_ARM": "The random split made the meeting a sentinel: kept out to test for leaks.",
-    "VALIDATION_ARM": "The meeting's series is kept for validation.",
-}
-"""Codes that deny a meeting, or one kind of its content."""
+Codes are listed, counted and shown in the order of their numbers. A number is never used again.
+"""
 
-REFUSALS: dict[str, str] = {
-    "MANIFEST_MISSING": "There is no signed manifest.",
-    "MANIFEST_SIG_INVALID": "A signature does not fit the manifest.",
-    "MANIFEST_SIG_THRESHOLD": "Too few different keys signed.",
-    "MANIFEST_KEY_UNKNOWN": "A signing key is not pinned for manifests.",
-    "MANIFEST_EXPIRED": "The manifest's time is over.",
-    "MANIFEST_NOT_YET_VALID": "The manifest was issued after this machine's time.",
-    "MANIFEST_HASH_MISMATCH": "A file is not the one that was signed.",
-    "MANIFEST_COUNT_MISMATCH": "A table has another number of rows than was signed.",
-    "MANIFEST_FILE_MISSING": "A table is missing.",
-    "MANIFEST_FILE_EXTRA": "The directory holds a file that the manifest does not bind.",
-    "MANIFEST_NOT_REGULAR": "A file of the manifest is a link, a folder or a device.",
-    "MANIFEST_TOO_LARGE": "A file of the manifest is larger than allowed.",
-    "MANIFEST_NONCANONICAL": "A signed file is not in canonical JSON.",
-    "JSON_INVALID": "A file is not strict JSON: a key stands twice, or it does not parse.",
-    "SCHEMA_INVALID": "A row does not follow the schema.",
-    "UNKNOWN_FIELD": "A row has a field that the schema does not have.",
-    "UNKNOWN_REFERENCE": "A row names a meeting, series or purpose that is not defined.",
-    "DUPLICATE_ID": "Two rows carry the same id.",
-    "SPLIT_NOT_RANDOM": "The arms are not the random draw that the manifest says they are.",
-    "JOB_CONTROLLER_MISMATCH": "The job's controller is not the manifest's.",
-    "JOB_OPERATION_OUT_OF_SCOPE": "The manifest cannot permit the job's operation.",
-    "JOB_PURPOSE_OUT_OF_SCOPE": "The manifest cannot permit the job's purpose.",
-    "JOB_MODALITY_OUT_OF_SCOPE": "The manifest cannot permit a kind of content that the job names.",
-    "JOB_EMPTY": "The job names no kind of content.",
-    "CONTENT_PATH_ESCAPE": "A content path could leave the store.",
-    "CONTENT_FILE_MISSING": "An admitted content file is missing.",
-    "CONTENT_NOT_REGULAR": "An admitted content file is a link, a folder or a device.",
-    "CONTENT_TOO_LARGE": "An admitted content file is larger than its row says.",
-    "CONTENT_HASH_MISMATCH": "An admitted content file is not the one that was signed.",
-    "CONTENT_FORMAT_UNKNOWN": "No reader knows the format of an admitted content file.",
-    "CONTENT_TURNS_MISMATCH": "An admitted content file has another number of turns than signed.",
-    "NOTHING_ADMITTED": "Nothing at all is admitted.",
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class About(StrEnum):
+    """What a code says something of; ``run`` codes refuse the whole run (exit 4)."""
+
+    MEETING = "meeting"
+    PERSON = "person"
+    TURN = "turn"
+    RUN = "run"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A code, its number, what it is about, and its sentence."""
+
+    number: int
+    code: str
+    about: About
+    sentence: str
+
+
+_MEETING = {
+    101: ("EXCLUDED_MEETING", "The meeting is on the exclusion list."),
+    102: ("EXCLUDED_SERIES", "The meeting's series is on the exclusion list."),
+    103: ("EXCLUDED_ACCOUNT", "The meeting's account is on the exclusion list."),
+    104: ("EXCLUDED_TAG", "The meeting carries a tag that is on the exclusion list."),
+    105: ("EXCLUDED_DATE_RANGE", "The meeting touches dates that are on the exclusion list."),
+    106: ("EXCLUDED_MODALITY", "This kind of content is on the exclusion list."),
+    107: ("EXCLUDED_JURISDICTION", "Somebody is of a place that is on the exclusion list."),
+    108: ("EXCLUDED_FILE", "The file is on the exclusion list."),
+    109: ("EXCLUDED_DERIVED_FROM",
+          "The content derives from content that is on the exclusion list."),
+    121: ("MEETING_TZ_INVALID",
+          "The meeting's time zone does not exist, so its times cannot be trusted."),
+    122: ("MEETING_ROSTER_EMPTY", "Nobody is listed as taking part, so nobody can have agreed."),
+    123: ("MEETING_NO_CONTENT", "The meeting has no content of the kinds that the job asks for."),
+    124: ("MODALITY_NOT_REQUESTED", "The job does not ask for this kind of content."),
+    125: ("MODALITY_UNMAPPED", "The platform's kind of recording is not this kind of content."),
+    131: ("JURISDICTION_NO_RULE", "No rule is on record for a place that is concerned."),
+    132: ("SPECIAL_CATEGORY", "Special categories of data are not ruled out, and a place forbids "
+          "their use."),
+    133: ("MEETING_RETENTION_PASSED", "The meeting is older than a place allows it to be kept."),
+    134: ("TRANSFER_BLOCKED", "A place does not allow its data where they would be used."),
+    141: ("LICENCE_MISSING", "The content has no licence on record."),
+    142: ("LICENCE_FORBIDS", "The content's licence does not allow this use."),
+    151: ("TOO_FEW_CONSENTING", "Too few people remain whose turns may be used."),
+    152: ("ONE_TO_ONE", "One of two people in a private talk did not agree."),
+    153: ("TOO_MUCH_DROPPED", "Too large a part of the turns may not be used."),
+}  # fmt: skip
+
+_PERSON = {
+    201: ("EXCLUDED_SUBJECT", "Somebody who took part is on the exclusion list."),
+    202: ("EXCLUDED_DOMAIN", "Somebody's organisation is on the exclusion list."),
+    203: ("EXCLUDED_LABEL", "Somebody's label is on the exclusion list."),
+    211: ("GUEST_UNIDENTIFIED",
+          "A guest is not identified, so this person's consent cannot be known."),
+    212: ("SUBJECT_UNRESOLVED", "A label belongs to no identified person, or to more than one."),
+    213: ("SUBJECT_AMBIGUOUS", "Two people of the meeting bear the same label."),
+    214: ("SUBJECT_CONFUSABLE", "A label mixes scripts whose letters look alike."),
+    215: ("SHARED_DEVICE", "Several people may have spoken through one device."),
+    221: ("MINOR", "A minor took part, and no guardian's consent can stand or none was given."),
+    222: ("AGE_UNKNOWN", "It is not known whether a person is old enough."),
+    223: ("JURISDICTION_UNKNOWN", "It is not known of what place a person is."),
+    224: ("PLACE_NO_RULE", "No rule is on record for the place that a person is of."),
+    231: ("NO_CONSENT_RECORD", "A person who took part has no consent record at all."),
+    232: ("CONSENT_REQUESTED_ONLY", "A person was asked and has not answered."),
+    233: ("CONSENT_REFUSED", "A person refused."),
+    234: ("CONSENT_WITHDRAWN", "A person withdrew consent."),
+    235: ("CONSENT_REVOKED", "A person's consent was revoked by somebody else."),
+    236: ("CONSENT_EXPIRED", "A person's consent is no longer valid."),
+    237: ("CONSENT_INVALIDATED", "A person's consent was found invalid."),
+    238: ("CONSENT_UNKNOWN", "The state of a person's consent is unknown."),
+    239: ("TIE_RESTRICTIVE", "Two events carry the same time; the more restrictive one counts."),
+    241: ("NOT_EXPLICIT", "Consent was shown more weakly than is asked for, as by staying."),
+    242: ("CONSENT_BUNDLED", "Consent was part of terms accepted as a whole, no act of its own."),
+    243: ("CONSENT_NOT_YET_VALID", "A person's consent begins to hold later than now."),
+    244: ("CONSENT_TOO_OLD", "A person's consent is older than the manifest allows."),
+    245: ("RETENTION_PASSED", "The time for which a person's content may be kept is over."),
+    246: ("EMPLOYEE_CONSENT", "A person may be the controller's employee and not free to refuse."),
+    247: ("RECORDING_NOT_AGREED", "A place asks for everybody's consent to recording, and a "
+          "person's is missing."),
+    251: ("HOST_CONSENT_NOT_PARTICIPANT",
+          "A host or employer agreed for somebody; that is no consent."),
+    252: ("DELEGATION_NOT_ALLOWED", "Somebody without the right to do so agreed for a person."),
+    261: ("CONTROLLER_NOT_COVERED", "A person agreed to another controller, not to this one."),
+    262: ("RECIPIENT_NOT_COVERED", "A person did not agree to somebody who would receive it."),
+    263: ("OPERATION_NOT_COVERED", "A person did not agree to this operation."),
+    264: ("PURPOSE_NOT_COVERED", "A person did not agree to this purpose."),
+    265: ("PURPOSE_RECORDING_ONLY", "A person agreed to being recorded or transcribed only."),
+    266: ("MODALITY_NOT_COVERED", "A person did not agree to the use of this kind of content."),
+    267: ("DERIVATIVE_NOT_COVERED", "A person agreed to the source, not to what is made from it."),
+    268: ("METADATA_NOT_COVERED", "A person agreed to content, which says nothing of metadata."),
+    269: ("SCOPE_MEETING", "A person's consent does not name this meeting or its series."),
+    270: ("SCOPE_TIME", "A person's consent does not reach to the day of this meeting."),
+    271: ("RETROACTIVE_NOT_GIVEN", "A person agreed after the meeting, and not for earlier ones."),
+    281: ("POLICY_UNKNOWN", "A person agreed to a policy version that the manifest does not hold."),
+    282: ("POLICY_HASH_MISMATCH", "The policy text that a person saw is not the text on record."),
+    283: ("POLICY_NOT_IN_FORCE", "A person agreed to a policy version that is not in force yet."),
+    284: ("POLICY_NOT_COVERING", "The policy that a person saw, or the one in force, does not "
+          "disclose this use."),
+    285: ("POLICY_VERSION_SUPERSEDED", "A newer policy version asks for a new consent."),
+    286: ("CONSENT_BEFORE_DISCLOSURE", "A person agreed before being told of the policy."),
+}  # fmt: skip
+
+_TURN = {
+    301: ("EXCLUDED_TURN", "The turn is on the exclusion list."),
+    302: ("EXCLUDED_UTTERANCE", "The turn's words are on the exclusion list."),
+    303: ("EXCLUDED_COPY", "The turn repeats words of excluded content."),
+    304: ("SPEAKER_DROPPED", "The turn is of a person who did not agree."),
+    305: ("QUOTES_DROPPED", "The turn quotes, answers or addresses a person who did not agree."),
 }
-"""Codes that refuse the whole run (exit 4)."""
+
+_ARM = {
+    191: ("SPLIT_UNASSIGNED", "The meeting has no arm in the random split."),
+    192: ("TRAIN_ARM", "The meeting is trained on, and this operation may not read it."),
+    193: ("HELDOUT_ARM", "The random split held the meeting out."),
+    194: ("SENTINEL_ARM",
+          "The random split made the meeting a sentinel: kept out to test for leaks."),
+    195: ("VALIDATION_ARM", "The meeting's series is kept for validation."),
+}  # fmt: skip
+
+_RUN = {
+    901: ("MANIFEST_MISSING", "There is no signed manifest."),
+    902: ("MANIFEST_SIG_INVALID", "A signature does not fit the manifest."),
+    903: ("MANIFEST_SIG_THRESHOLD", "Too few different keys signed."),
+    904: ("MANIFEST_KEY_UNKNOWN", "A signing key is not pinned for manifests."),
+    905: ("MANIFEST_EXPIRED", "The manifest's time is over."),
+    906: ("MANIFEST_NOT_YET_VALID", "The manifest was issued after this machine's time."),
+    907: ("MANIFEST_HASH_MISMATCH", "A file is not the one that was signed."),
+    908: ("MANIFEST_COUNT_MISMATCH", "A table has another number of rows than was signed."),
+    909: ("MANIFEST_FILE_MISSING", "A table is missing."),
+    910: ("MANIFEST_FILE_EXTRA", "The directory holds a file that the manifest does not bind."),
+    911: ("MANIFEST_NOT_REGULAR", "A file of the manifest is a link, a folder or a device."),
+    912: ("MANIFEST_TOO_LARGE", "A file of the manifest is larger than allowed."),
+    913: ("MANIFEST_NONCANONICAL", "A signed file is not in canonical JSON."),
+    931: ("JSON_INVALID", "A file is not strict JSON: a key stands twice, or it does not parse."),
+    932: ("SCHEMA_INVALID", "A row does not follow the schema."),
+    933: ("UNKNOWN_FIELD", "A row has a field that the schema does not have."),
+    934: ("UNKNOWN_REFERENCE", "A row names a meeting, series or purpose that is not defined."),
+    935: ("DUPLICATE_ID", "Two rows carry the same id."),
+    936: ("SPLIT_NOT_RANDOM", "The arms are not the random draw that the manifest says they are."),
+    937: ("EVENT_SEQUENCE_GAP", "The consent log leaves out a number, so an event is missing."),
+    941: ("JOB_CONTROLLER_MISMATCH", "The job's controller is not the manifest's."),
+    942: ("JOB_OPERATION_OUT_OF_SCOPE", "The manifest cannot permit the job's operation."),
+    943: ("JOB_PURPOSE_OUT_OF_SCOPE", "The manifest cannot permit the job's purpose."),
+    944: ("JOB_MODALITY_OUT_OF_SCOPE",
+          "The manifest cannot permit a kind of content that the job names."),
+    945: ("JOB_RECIPIENT_OUT_OF_SCOPE", "The manifest cannot permit one of the job's recipients."),
+    946: ("JOB_EMPTY", "The job names no kind of content."),
+    961: ("CONTENT_PATH_ESCAPE", "A content path could leave the store."),
+    962: ("CONTENT_FILE_MISSING", "An admitted content file is missing."),
+    963: ("CONTENT_NOT_REGULAR", "An admitted content file is a link, a folder or a device."),
+    964: ("CONTENT_TOO_LARGE", "An admitted content file is larger than its row says."),
+    965: ("CONTENT_HASH_MISMATCH", "An admitted content file is not the one that was signed."),
+    966: ("CONTENT_FORMAT_UNKNOWN", "No reader knows the format of an admitted content file."),
+    967: ("CONTENT_TURNS_MISMATCH",
+          "An admitted content file has another number of turns than signed."),
+    999: ("NOTHING_ADMITTED", "Nothing at all is admitted."),
+}  # fmt: skip
+
+
+def _table(about: About, *entries: dict[int, tuple[str, str]]) -> list[Reason]:
+    return [
+        Reason(number, code, about, sentence)
+        for group in entries
+        for number, (code, sentence) in group.items()
+    ]
+
+
+REASONS: dict[str, Reason] = {
+    reason.code: reason
+    for reason in sorted(
+        [*_table(About.MEETING, _MEETING, _ARM), *_table(About.PERSON, _PERSON),
+         *_table(About.TURN, _TURN), *_table(About.RUN, _RUN)],
+        key=lambda reason: reason.number,
+    )
+}  # fmt: skip
+"""Code to reason, in the order of the numbers."""
+
+DENIALS = {code: reason for code, reason in REASONS.items() if reason.about is not About.RUN}
+"""Codes that deny a meeting, one kind of its content, or a turn."""
+
+REFUSALS = {code: reason for code, reason in REASONS.items() if reason.about is About.RUN}
+"""Codes that refuse the whole run."""
 
 
 def sentence(code: str) -> str:
     """The sentence of a code.
 
     Raises:
-        KeyError: for a code that no table has.
+        KeyError: for a code that the table does not have.
     """
-    return DENIALS[code] if code in DENIALS else REFUSALS[code]
+    return REASONS[code].sentence
+
+
+def in_order(codes: "set[str] | frozenset[str] | tuple[str, ...] | list[str]") -> tuple[str, ...]:
+    """Codes without repetition in the order of their numbers."""
+    return tuple(sorted({*codes}, key=lambda code: REASONS[code].number))

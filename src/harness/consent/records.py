@@ -8,20 +8,25 @@ import functools
 import re
 import types
 import typing
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass as _dataclass
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn, TypeVar, dataclass_transform
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar, dataclass_transform
 
 from harness.digest import strict_json
 from harness.errors import Refused
 from harness.meetings.model import Modality
 
-ALL = "*"
+ALL: Final = "*"
 """Names every member of an axis; it has to be written out."""
 
+NONE: Final = "none"
+"""Where a column of names has nothing to name; a null would hide what a rule looks for."""
+
+All = Literal["*"]
 Id = Annotated[str, r"[!-~]{1,128}"]
 Key = Annotated[str, r"[0-9a-f]{32}"]
 Sha256 = Annotated[str, r"[0-9a-f]{64}"]
@@ -75,9 +80,20 @@ class ConsentType(StrEnum):
     EXPLICIT = "explicit"
 
 
-class Delegation(StrEnum):
-    """In what capacity somebody else spoke for the subject."""
+class Method(StrEnum):
+    """Through what a person expressed a state; ``terms`` are accepted as a whole, at sign-in."""
 
+    TERMS = "terms"
+    PLATFORM = "platform"
+    PROMPT = "prompt"
+    FORM = "form"
+    SPOKEN = "spoken"
+
+
+class Delegation(StrEnum):
+    """In what capacity the one spoke who did."""
+
+    SELF = "self"
     PARENT = "parent"
     GUARDIAN = "guardian"
     LEGAL_REP = "legal_rep"
@@ -102,6 +118,38 @@ class AgeBand(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Relation(StrEnum):
+    """What a person is to the controller; an employee is rarely free to refuse."""
+
+    EMPLOYEE = "employee"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+class Declared(StrEnum):
+    """Whether a meeting holds special categories of data (GDPR Art. 9), as its owner says."""
+
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+class SpecialCategory(StrEnum):
+    """What a place demands where special categories of data are not ruled out."""
+
+    ALLOW = "allow"
+    EXPLICIT = "explicit"
+    DENY = "deny"
+
+
+class ChangeKind(StrEnum):
+    """How a policy version differs from the one before; only a widening needs new consent."""
+
+    EDITORIAL = "editorial"
+    NARROWING = "narrowing"
+    WIDENING = "widening"
+
+
 class Arm(StrEnum):
     """Where the draw put a meeting."""
 
@@ -116,10 +164,17 @@ class RuleKind(StrEnum):
 
     MEETING = "meeting"
     SERIES = "series"
-    SUBJECT = "subject"
+    ACCOUNT = "account"
     TAG = "tag"
     DATE_RANGE = "date_range"
     MODALITY = "modality"
+    JURISDICTION = "jurisdiction"
+    FILE = "file"
+    SUBJECT = "subject"
+    DOMAIN = "domain"
+    LABEL = "label"
+    TURN = "turn"
+    UTTERANCE = "utterance"
 
 
 class RuleSource(StrEnum):
@@ -138,11 +193,13 @@ class MeetingRow:
 
     meeting_id: Id
     series_id: Id
+    account_id: Id
     platform: Id
     start: datetime
     end: datetime
     tz: Id
     tags: tuple[Id, ...]
+    special_category: Declared
 
     def __post_init__(self) -> None:
         if self.end < self.start:
@@ -151,13 +208,21 @@ class MeetingRow:
 
 @record
 class ParticipantRow:
-    """One label of a meeting's roster; ``subject_key`` is null while nobody is identified."""
+    """One label of a meeting's roster; ``subject_key`` is null while nobody is identified.
+
+    ``jurisdictions`` are the places (ISO 3166) that the person is known to be of; ``domain`` is
+    that of the person's organisation.
+    """
 
     meeting_id: Id
     subject_key: Key | None
     label: str
     role: Role
     age_band: AgeBand
+    relation: Relation
+    jurisdictions: tuple[Id, ...]
+    domain: Id
+    shared_device: bool
 
 
 @record
@@ -171,7 +236,9 @@ class ContentRow:
     sha256: Sha256
     bytes: int
     turns: int
-    derived_from: Modality | None
+    derived_from: tuple[Modality, ...]
+    recording_type: Id
+    licence_id: Id
 
 
 @record
@@ -181,6 +248,7 @@ class Notice:
     policy_id: Id
     version: Id
     sha256: Sha256
+    language: Id
 
 
 @record
@@ -195,42 +263,121 @@ class ContentScope:
 
 @record
 class ConsentEvent:
-    """One entry of the consent log; a person's status is derived from it, never stored."""
+    """One entry of the consent log; a person's status is derived from it, never stored.
+
+    ``derivatives`` names modalities made from others: under consent they are named too, under a
+    restriction they are spared. ``retroactive`` says that meetings before the event were meant.
+    """
 
     seq: int
     event_id: Id
     subject_key: Key
     actor_key: Key
-    delegation: Delegation | None
+    delegation: Delegation
     state: State
     consent_type: ConsentType
     controller: Id
+    recipients: tuple[Id, ...]
     operations: tuple[Operation, ...]
     purposes: tuple[Id, ...]
     modalities: tuple[Modality, ...]
+    derivatives: tuple[Modality, ...]
     notice: Notice
     scope: ContentScope
+    retroactive: bool
     event_time: datetime
+    recorded_time: datetime
     valid_from: datetime
     valid_until: datetime
-    method: Id
+    retention_until: datetime
+    method: Method
+    evidence_sha256: Sha256 | None
 
     def __post_init__(self) -> None:
         if self.valid_until < self.valid_from:
             raise ValueError("its validity ends before it begins")
+        if self.recorded_time < self.event_time:
+            raise ValueError("it was recorded before it happened")
 
 
 @record
 class Policy:
-    """A version of a policy: what it discloses, and since when."""
+    """A version of a policy: what it discloses, since when it applies, and when people were told.
+
+    The two dates differ: in the 2023 case the terms applied from 28 July and were told on 8 August.
+    """
 
     policy_id: Id
     version: Id
     effective_from: datetime
+    disclosed_at: datetime
     sha256: Sha256
     operations: tuple[Operation, ...]
     purposes: tuple[Id, ...]
     modalities: tuple[Modality, ...]
+    recipients: tuple[Id, ...]
+
+
+@record
+class PolicyChange:
+    """What changed between two versions of a policy; a change without a row is a widening.
+
+    A widening lists what it adds; one that lists nothing adds everything.
+    """
+
+    policy_id: Id
+    from_version: Id
+    to_version: Id
+    kind: ChangeKind
+    operations: tuple[Operation, ...]
+    purposes: tuple[Id, ...]
+    modalities: tuple[Modality, ...]
+
+
+@record
+class Jurisdiction:
+    """What a place demands of an operation on a kind of content; the values are the operator's."""
+
+    code: Id
+    operation: Operation | All
+    modality: Modality | All
+    min_consent_type: ConsentType
+    guardian_ok: bool
+    employee_ok: bool
+    special_category: SpecialCategory
+    min_age: int
+    max_retention_days: int
+    all_party_recording: bool
+    transfer_to: tuple[Id, ...]
+    effective_from: datetime
+    effective_until: datetime
+    reviewed_on: datetime
+
+    def __post_init__(self) -> None:
+        if self.effective_until <= self.effective_from:
+            raise ValueError("it ends before it begins")
+
+
+@record
+class Licence:
+    """What the licence of content allows."""
+
+    licence_id: Id
+    operations: tuple[Operation, ...]
+    purposes: tuple[Id, ...]
+
+
+@record
+class Alias:
+    """A label of a series that stands for the people named, who may be two at one device."""
+
+    series_id: Id
+    label: str
+    subject_keys: tuple[Key, ...]
+
+    def __post_init__(self) -> None:
+        if not self.subject_keys:
+            raise ValueError("an alias of nobody")
 
 
 @record
@@ -238,37 +385,37 @@ class RuleScope:
     """Where an exclusion holds; :data:`ALL` must be written out."""
 
     meetings: tuple[Id, ...]
-    modalities: tuple[Modality | str, ...]
+    modalities: tuple[Modality | All, ...]
+    operations: tuple[Operation | All, ...]
+    purposes: tuple[Id, ...]
 
     def __post_init__(self) -> None:
-        if not self.meetings or not self.modalities:
+        if not (self.meetings and self.modalities and self.operations and self.purposes):
             raise ValueError("an exclusion that holds nowhere; write * for everywhere")
-        for modality in self.modalities:
-            if modality != ALL:
-                Modality(modality)
 
 
 @record
 class ExclusionRule:
-    """What may not be used. ``date_range`` values are ``START/END``, end excluded."""
+    """What may not be used; what each kind matches on is in ``docs/gate.md``, section 3."""
 
     rule_id: Id
     kind: RuleKind
-    value: Id
+    value: str
     scope: RuleScope
     effective_from: datetime
+    effective_until: datetime | None
     source: RuleSource
     added_at: datetime
 
     def __post_init__(self) -> None:
+        if not _RULE_VALUES.get(self.kind, re.compile(".+")).fullmatch(self.value):
+            raise ValueError("value is not of the rule's kind")
         if self.kind is RuleKind.MODALITY:
             Modality(self.value)
-        elif self.kind is RuleKind.SUBJECT and not re.fullmatch(r"[0-9a-f]{32}", self.value):
-            raise ValueError("value is no subject key")
-        elif self.kind is RuleKind.DATE_RANGE:
-            start, end = self.dates
-            if end <= start:
-                raise ValueError("the range is empty")
+        if self.kind is RuleKind.TURN:
+            Modality(self.value.partition("/")[0])
+        if self.kind is RuleKind.DATE_RANGE and self.dates[1] <= self.dates[0]:
+            raise ValueError("the range is empty")
 
     @property
     def dates(self) -> tuple[datetime, datetime]:
@@ -284,6 +431,15 @@ class SplitRow:
     meeting_id: Id
     series_id: Id
     arm: Arm
+
+
+_RULE_VALUES = {
+    RuleKind.SUBJECT: re.compile(r"[0-9a-f]{32}"),
+    RuleKind.FILE: re.compile(r"[0-9a-f]{64}"),
+    RuleKind.UTTERANCE: re.compile(r"[0-9a-f]{64}"),
+    RuleKind.TURN: re.compile(r"[a-z_]{1,32}/(0|[1-9][0-9]{0,8})"),
+    RuleKind.DATE_RANGE: re.compile(r"[^/]+/[^/]+"),
+}
 
 
 def parse_time(text: str) -> datetime:
@@ -317,13 +473,13 @@ def parse(kind: type[T], value: Any, where: str) -> T:
     """
     if not isinstance(value, dict):
         _invalid("not a JSON object", where)
-    hints = _hints(typing.cast("Any", kind))
+    known = hints(typing.cast("Any", kind))
     for key in value:
-        if key not in hints:
+        if key not in known:
             raise Refused("UNKNOWN_FIELD", "a field that the schema does not have",
                           f"{where} key {_shown(key)}", "remove or correct it")  # fmt: skip
     arguments = {}
-    for key, (name, hint) in hints.items():
+    for key, (name, hint) in known.items():
         if key not in value:
             _invalid("a field is missing", f"{where} key {key}")
         arguments[name] = _convert(hint, value[key], f"{where} key {key}")
@@ -376,9 +532,10 @@ def unique(rows: Iterable[Any], key: tuple[str, ...], file: str) -> None:
 
 
 @functools.cache
-def _hints(kind: Any) -> dict[str, tuple[str, Any]]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {f.name.rstrip("_"): (f.name, hints[f.name]) for f in fields(kind)}
+def hints(kind: Any) -> dict[str, tuple[str, Any]]:
+    """JSON key of each field to its Python name and type."""
+    found = typing.get_type_hints(kind, include_extras=True)
+    return {f.name.rstrip("_"): (f.name, found[f.name]) for f in fields(kind)}
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -396,6 +553,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def _convert_plain(hint: Any, value: Any, where: str) -> Any:
     if hint is str:
+        if isinstance(value, str) and not unicodedata.is_normalized("NFC", value):
+            _invalid("text that is not in form NFC", where)
         return _text(value, r"[^\x00-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+", where)
     if hint in (int, bool):
         if type(value) is not hint or (hint is int and not 0 <= value < 2**53):
@@ -414,8 +573,10 @@ def _convert_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
         if type(None) not in options:
             _invalid("null is not allowed", where)
         return None
-    chosen = [option for option in options if option is not type(None)]
-    return _convert(chosen[-1], value, where)
+    if All in options and value == ALL:
+        return ALL
+    (chosen,) = [option for option in options if option not in (type(None), All)]
+    return _convert(chosen, value, where)
 
 
 def _convert_list(hint: Any, value: Any, where: str) -> tuple[Any, ...]:

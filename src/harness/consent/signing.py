@@ -1,12 +1,16 @@
 """Ed25519 signatures in DSSE envelopes, checked against pinned keys only.
 
 DSSE: https://github.com/secure-systems-lab/dsse (protocol 1.0.2). The trust root stands outside
-configuration and run directory; a key found anywhere else is compared, never used.
+configuration and run directory; a key found anywhere else is compared, never used. Keys have a
+lifetime, judged by the time at which a signature counts, and can be revoked: a revoked key counts
+for nothing that is checked now, whatever date stands on what it signed, since whoever took the key
+can write any date.
 """
 
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
@@ -25,6 +29,8 @@ from harness.rundir import write_bytes
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 TRUST_SCHEMA = "harness/trust/v1"
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+FAR_OFF = datetime(2126, 1, 1, tzinfo=UTC)
 
 
 class KeyRole(StrEnum):
@@ -39,15 +45,33 @@ class KeyRole(StrEnum):
 
 @record
 class TrustedKey:
-    """A pinned public key: its 32 bytes in hexadecimal, and what it may sign."""
+    """A pinned public key: its 32 bytes in hexadecimal, what it may sign, and when.
+
+    It counts from ``not_before`` on, until ``not_after``. With ``revoked_at`` it counts for
+    nothing, whatever that date is: it tells an auditor since when the key is distrusted.
+    """
 
     keyid: Sha256
     public: Sha256
     roles: tuple[KeyRole, ...]
+    not_before: datetime
+    not_after: datetime
+    revoked_at: datetime | None
 
     def __post_init__(self) -> None:
         if self.keyid != sha256_hex(bytes.fromhex(self.public)) or not self.roles:
             raise ValueError("the key id is not the digest of the key, or it has no role")
+        if self.not_after <= self.not_before:
+            raise ValueError("the key's lifetime ends before it begins")
+
+    def fits(self, signature: bytes, message: bytes) -> bool:
+        """Whether the key made a signature, its lifetime apart."""
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.public))
+            key.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
 
 
 @record
@@ -75,13 +99,9 @@ class TrustRoot:
         """Digest that statements name this trust root by."""
         return sha256_hex(canonical_json(to_json(self)))
 
-    def pinned(self, role: KeyRole) -> dict[str, Ed25519PublicKey]:
-        """Keys of a role by key id."""
-        return {
-            key.keyid: Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public))
-            for key in self.keys
-            if role in key.roles
-        }
+    def pinned(self, role: KeyRole) -> dict[str, TrustedKey]:
+        """Keys of a role by key id, the revoked ones too."""
+        return {key.keyid: key for key in self.keys if role in key.roles}
 
     def threshold(self, role: KeyRole) -> int:
         """Signatures that the role needs.
@@ -157,10 +177,21 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def trust_root(keys: Iterable[tuple[Ed25519PrivateKey, Sequence[KeyRole]]]) -> TrustRoot:
-    """Pin the public halves of some keys, each role with a threshold of 1."""
+def trust_root(
+    keys: Iterable[tuple[Ed25519PrivateKey, Sequence[KeyRole]]],
+    not_before: datetime = LONG_AGO,
+    not_after: datetime = FAR_OFF,
+) -> TrustRoot:
+    """Pin the public halves of some keys, each role with a threshold of 1.
+
+    Args:
+        keys: private keys, each with what it may sign.
+        not_before: start of every key's lifetime, aware; the default suits keys of one's own demo.
+        not_after: end of every key's lifetime, aware.
+    """
     pinned = tuple(
-        TrustedKey(key_id(key), public_bytes(key).hex(), tuple(roles)) for key, roles in keys
+        TrustedKey(key_id(key), public_bytes(key).hex(), tuple(roles), not_before, not_after, None)
+        for key, roles in keys
     )
     return TrustRoot(TRUST_SCHEMA, pinned, tuple(Threshold(role, 1) for role in KeyRole))
 
@@ -196,11 +227,14 @@ def sign(payload: bytes, keys: Iterable[Ed25519PrivateKey]) -> bytes:
     return canonical_json(to_json(_Envelope(_encode(payload), PAYLOAD_TYPE, signatures)))
 
 
-def verify(data: bytes, role: KeyRole, trust: TrustRoot, family: str, where: str) -> bytes:
+def verify(
+    data: bytes, role: KeyRole, trust: TrustRoot, family: str, where: str, at: datetime
+) -> bytes:
     """Check an envelope and return its payload.
 
     Every signature in it has to be a valid one by a different pinned key of the role, so that no
-    byte of the envelope can change unnoticed.
+    byte of the envelope can change unnoticed. A key that is out of its lifetime or revoked
+    therefore refuses the envelope, also where enough others signed.
 
     Args:
         data: the envelope.
@@ -208,9 +242,14 @@ def verify(data: bytes, role: KeyRole, trust: TrustRoot, family: str, where: str
         trust: pinned keys.
         family: first word of the refusal's code, for example ``MANIFEST``.
         where: file name for the refusal.
+        at: time at which the signature counts, aware: the clock of the decision for what permits
+            something now; for evidence of the past, a time that something else vouches for, not
+            the date that the signer wrote.
 
     Raises:
-        Refused: ``*_NONCANONICAL``, ``*_KEY_UNKNOWN``, ``*_SIG_INVALID``, ``*_SIG_THRESHOLD``.
+        Refused: ``*_NONCANONICAL``, ``*_KEY_UNKNOWN``, ``*_KEY_REVOKED``, ``*_KEY_EXPIRED``,
+            ``*_KEY_NOT_YET_VALID``, ``*_SIG_INVALID``, ``*_SIG_THRESHOLD``, ``TRUST_INVALID``, or
+            what :func:`records.parse` raises.
     """
     value = strict_json(data, where)
     envelope = parse(_Envelope, value, where)
@@ -221,20 +260,30 @@ def verify(data: bytes, role: KeyRole, trust: TrustRoot, family: str, where: str
     payload = _decode(envelope.payload, family, where)
     pinned, seen = trust.pinned(role), set()
     for signature in envelope.signatures:
-        if signature.keyid not in pinned:
+        key = pinned.get(signature.keyid)
+        if key is None:
             raise Refused(f"{family}_KEY_UNKNOWN", f"a signature by a key that is not pinned for "
                           f"{role}", where, "sign with a pinned key")  # fmt: skip
-        try:
-            pinned[signature.keyid].verify(
-                _decode(signature.sig, family, where), pae(PAYLOAD_TYPE, payload)
-            )
-        except InvalidSignature:
+        _check_lifetime(key, at, family, where)
+        if not key.fits(_decode(signature.sig, family, where), pae(PAYLOAD_TYPE, payload)):
             _bad_signature(family, where)
         seen.add(signature.keyid)
     if len(seen) < trust.threshold(role) or len(seen) != len(envelope.signatures):
         raise Refused(f"{family}_SIG_THRESHOLD", f"{len(seen)} of {trust.threshold(role)} keys "
                       f"signed, each counted once", where, "have more of them sign")  # fmt: skip
     return payload
+
+
+def _check_lifetime(key: TrustedKey, at: datetime, family: str, where: str) -> None:
+    if key.revoked_at is not None:  # no look at the clock: its dates are the thief's to choose
+        raise Refused(f"{family}_KEY_REVOKED", "a signature by a key that is revoked", where,
+                      "have it signed again with keys that hold")  # fmt: skip
+    if at < key.not_before:
+        raise Refused(f"{family}_KEY_NOT_YET_VALID", "a signature by a key whose time has not "
+                      "come", where, "check the clock, or sign with another key")  # fmt: skip
+    if at >= key.not_after:
+        raise Refused(f"{family}_KEY_EXPIRED", "a signature by a key whose time is over", where,
+                      "have it signed again with keys that hold")  # fmt: skip
 
 
 def _bad_signature(family: str, where: str) -> NoReturn:

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.config import Data
 from harness.consent.authoring import Draft, content_row, replace_folder, write_manifest
-from harness.consent.invented import Gathering, Person, invented_draft
+from harness.consent.invented import LICENCE, Gathering, Person, invented_draft
 from harness.consent.manifest import Manifest, load_at_any_time
-from harness.consent.records import MeetingRow, Role
+from harness.consent.records import Declared, MeetingRow, Role
 from harness.consent.signing import KeyRole, create_key, load_trust, save_trust, trust_root
 from harness.errors import UsageError
 from harness.meetings.model import Modality
@@ -115,8 +115,10 @@ def _qmsum_gathering(store: Path, meeting: str, hour: int, fault: str | None) ->
     path = f"{meeting}.json"
     labels = sorted({turn.speaker for turn in read((store / path).read_bytes())})
     people = [Person(f"{series}/{label}", label, Role.PARTICIPANT) for label in labels]
-    row = MeetingRow(meeting, series, "qmsum", start, start + timedelta(hours=1), "UTC", ())
-    content = content_row(store, meeting, Modality.TRANSCRIPT, "qmsum-json", path)
+    row = MeetingRow(
+        meeting, series, "qmsum", "qmsum", start, start + timedelta(hours=1), "UTC", (), Declared.NO
+    )
+    content = content_row(store, meeting, Modality.TRANSCRIPT, "qmsum-json", path, LICENCE)
     return Gathering(row, people, [content], fault)
 
 
@@ -140,7 +142,7 @@ def _sign_if_due(source: Source, draft: Draft, key: Ed25519PrivateKey) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     old: Manifest | None = None
     if source.manifest.exists():
-        old = load_at_any_time(source.manifest, load_trust(source.trust))
+        old = load_at_any_time(source.manifest, load_trust(source.trust), now)
         if draft.says_the_same_as(old.head) and now + RENEW_BEFORE < old.head.expires:
             return
     epoch, prev = (old.head.epoch + 1, old.sha256) if old else (1, None)

@@ -5,14 +5,14 @@ from dataclasses import replace
 from datetime import UTC
 
 from harness.consent.authoring import Draft, describe
-from harness.consent.invented import Gathering, Person, invented_draft
-from harness.consent.records import MeetingRow, Role
+from harness.consent.invented import LICENCE, Gathering, Person, invented_draft
+from harness.consent.records import Declared, MeetingRow, Role
 from harness.meetings.model import Modality
 from harness.meetings.synthetic import VALIDATION_TAG, DemoMeeting, exports
 
 _FILES = (
-    (Modality.TRANSCRIPT, "zoom-vtt", Modality.AUDIO),
-    (Modality.CHAT_PUBLIC, "zoom-chat", None),
+    (Modality.TRANSCRIPT, "zoom-vtt", (Modality.AUDIO,), "audio_transcript"),
+    (Modality.CHAT_PUBLIC, "zoom-chat", (), "chat_file"),
 )
 
 
@@ -31,12 +31,29 @@ def demo_draft(meetings: Sequence[DemoMeeting], seed: int) -> Draft:
 def _gathering(meeting: DemoMeeting) -> Gathering:
     start, end = meeting.start.astimezone(UTC), meeting.end.astimezone(UTC)
     row = MeetingRow(
-        meeting.id, meeting.series, "zoom", start, end, meeting.timezone, tuple(meeting.tags)
+        meeting.id,
+        meeting.series,
+        "demo",
+        "zoom",
+        start,
+        end,
+        meeting.timezone,
+        tuple(meeting.tags),
+        Declared.NO,
     )
     files = exports(meeting)
     content = [
-        describe(files[modality], meeting.id, modality, kind, meeting.paths[modality], origin)
-        for modality, kind, origin in _FILES
+        describe(
+            files[modality],
+            meeting.id,
+            modality,
+            kind,
+            meeting.paths[modality],
+            LICENCE,
+            origin,
+            recording_type,
+        )
+        for modality, kind, origin, recording_type in _FILES
     ]
     return Gathering(row, _people(meeting), content, meeting.fault)
 

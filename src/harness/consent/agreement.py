@@ -1,0 +1,431 @@
+"""Consent: what the events of a person say about one use of one meeting.
+
+Every rule of ``docs/gate.md``, section 6, is one line of a table here: the code, and when it
+holds. Conditions that depend on the event alone are worked out once for each event; the others for
+each pair of a roster row and an event of its subject.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from harness.consent.bits import PERSON, Codes, Mask
+from harness.consent.columns import Columns, Numbers, microseconds, ranges
+from harness.consent.demands import DemandColumns
+from harness.consent.frame import Frame
+from harness.consent.jurisdiction import STRENGTH
+from harness.consent.modality import BIT, METADATA, OPERATION_BIT, covering_mask
+from harness.consent.policy import Policies
+from harness.consent.records import ALL, Declared, Delegation, Method, Operation, Relation, State
+from harness.consent.request import Use
+
+PAIRS_AT_ONCE = 1 << 21
+DAY = 86_400 * 10**6  # microseconds
+_RECORDING = {Operation.RECORDING, Operation.TRANSCRIPTION}
+_STATE_CODES = {
+    State.REQUESTED: "CONSENT_REQUESTED_ONLY",
+    State.REFUSED: "CONSENT_REFUSED",
+    State.WITHDRAWN: "CONSENT_WITHDRAWN",
+    State.REVOKED: "CONSENT_REVOKED",
+    State.EXPIRED: "CONSENT_EXPIRED",
+    State.INVALIDATED: "CONSENT_INVALIDATED",
+    State.UNKNOWN: "CONSENT_UNKNOWN",
+}
+_BY_OTHERS = ("host", "employer")
+_BY_GUARDIANS = ("parent", "guardian")
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What events say of a use before it is known whose meeting it is.
+
+    Attributes:
+        reach: a restrictive event that reaches the use, modalities and scope apart.
+        gaps: of a permitting event, those of the use alone.
+        faults: of a permitting event, those of the use alone.
+        recording_only: whether its recording-only gap stands for those about modalities.
+    """
+
+    reach: Mask
+    gaps: Codes
+    faults: Codes
+    recording_only: Mask
+
+
+class Agreement:
+    """The consent codes of roster rows for one use.
+
+    Args:
+        frame: the tables.
+        use: operation, modality, request and time.
+        policies: versions of the manifest.
+        demands: of the places of each meeting.
+        recording_axis: look only at who, when and where, as for the recording of a meeting.
+    """
+
+    def __init__(
+        self, frame: Frame, use: Use, policies: Policies, demands: DemandColumns,
+        recording_axis: bool = False,
+    ) -> None:  # fmt: skip
+        self.frame, self.use, self.policies, self.demands = frame, use, policies, demands
+        self.recording_axis = recording_axis
+        self.now = microseconds(use.now)
+
+    def codes(self, rows: Numbers) -> Codes:
+        """Codes of some roster rows, all of which have a subject.
+
+        Args:
+            rows: numbers of roster rows.
+        """
+        found = np.full(len(rows), PERSON.bit("NO_CONSENT_RECORD"))
+        for start, end in self._blocks(rows):
+            block = Pairs(self, rows[start:end])
+            found[start:end] = block.codes()
+        return found
+
+    def _blocks(self, rows: Numbers) -> Iterator[tuple[int, int]]:
+        counts = np.cumsum(self.frame.last_event[rows] - self.frame.first_event[rows])
+        start = 0
+        while start < len(rows):
+            before = counts[start - 1] if start else 0
+            end = max(start + 1, int(np.searchsorted(counts, before + PAIRS_AT_ONCE, "right")))
+            yield start, end
+            start = end
+
+    @cached_property
+    def permits(self) -> Mask:
+        """Which events permit."""
+        return np.asarray(
+            self._events.mapped("state", {"given": True, "renewed": True}, False, bool)
+        )
+
+    @cached_property
+    def state_codes(self) -> Codes:
+        """The code of each restrictive event's state."""
+        bits = {str(state): PERSON.bit(code) for state, code in _STATE_CODES.items()}
+        return np.asarray(self._events.mapped("state", bits, 0, np.uint64))
+
+    @cached_property
+    def spoken(self) -> Spoken:
+        """What each event says of the use alone."""
+        only = self._recording_only
+        return Spoken(self._reach, self._gaps(only), self._faults, only)
+
+    @property
+    def _events(self) -> Columns:
+        return self.frame.events
+
+    @cached_property
+    def _covered(self) -> Mask:
+        bits = self._events.bits("operations", {str(o): b for o, b in OPERATION_BIT.items()})
+        return np.asarray((bits & covering_mask(self.use.operation)) > 0)
+
+    @cached_property
+    def _reach(self) -> Mask:
+        events, request = self._events, self.use.request
+        skew = self.use.head.defaults.clock_skew_s * 10**6
+        reach = (
+            ~self.permits
+            & (events.times("event_time") <= self.now + skew)
+            & events.equal("controller", request.controller)
+            & (self._covered | (events.lengths("operations") == 0))
+        )
+        if not self.recording_axis:
+            silent = events.lengths("purposes") == 0
+            reach &= silent | events.has("purposes", request.purpose)
+        return np.asarray(reach)
+
+    @cached_property
+    def _recording_only(self) -> Mask:
+        events = self._events
+        recording = {str(o): OPERATION_BIT[o] for o in _RECORDING}
+        counted = np.bitwise_count(events.bits("operations", recording).astype(np.uint64))
+        total = events.lengths("operations")
+        return np.asarray((total > 0) & (counted == total) & (self.use.operation not in _RECORDING))
+
+    def _gaps(self, only: Mask) -> Codes:
+        events, request = self._events, self.use.request
+        found = {
+            "CONSENT_NOT_YET_VALID": events.times("event_time") > self.now,
+            "CONTROLLER_NOT_COVERED": ~events.equal("controller", request.controller),
+            "OPERATION_NOT_COVERED": ~self._covered & ~only,
+        }
+        if not self.recording_axis:
+            unknown = [~events.has("recipients", name) for name in request.recipients]
+            found |= {
+                "RECIPIENT_NOT_COVERED": np.logical_or.reduce(unknown or [only & False]),
+                "PURPOSE_RECORDING_ONLY": only,
+                "PURPOSE_NOT_COVERED": ~events.has("purposes", request.purpose) & ~only,
+            }
+        return PERSON.where(events.size, found)
+
+    @cached_property
+    def _faults(self) -> Codes:
+        events = self._events
+        oldest = self.now - self.use.head.defaults.max_consent_age_days * DAY
+        found = {
+            "CONSENT_BUNDLED": events.equal("method", Method.TERMS),
+            "CONSENT_NOT_YET_VALID": self.now < events.times("valid_from"),
+            "CONSENT_EXPIRED": self.now >= events.times("valid_until"),
+            "CONSENT_TOO_OLD": events.times("event_time") < oldest,
+            "RETENTION_PASSED": self.now >= events.times("retention_until"),
+        }
+        return PERSON.where(events.size, found) | self._policy_faults
+
+    @cached_property
+    def _policy_faults(self) -> Codes:
+        """Faults of the notice; policies are few, so each that is named is judged once."""
+        events = self._events
+        names, ids = events.coded("notice.policy_id")
+        numbers, versions = events.coded("notice.version")
+        width = len(versions) + 1
+        kinds, which = np.unique(names * width + numbers, return_inverse=True)
+        faults, disclosed, digests = [], [], []
+        for kind in kinds:
+            policy = self.policies.find(ids[kind // width], versions[kind % width])
+            found = ["POLICY_UNKNOWN"] if policy is None else self.policies.faults(policy, self.use)
+            faults.append(PERSON.of(found))
+            disclosed.append(microseconds(policy.disclosed_at) if policy else -(2**62))
+            digests.append(bytes.fromhex(policy.sha256) if policy else None)
+        if not len(kinds):
+            return np.zeros(events.size, np.uint64)
+        stated = events.table.column("notice.sha256").combine_chunks()
+        recorded = pa.array(digests, pa.binary(32)).take(pa.array(which))
+        other = pa.compute.not_equal(stated, recorded).fill_null(False)
+        late = events.times("event_time") < np.array(disclosed)[which]
+        return np.array(faults, np.uint64)[which] | PERSON.where(
+            events.size,
+            {"POLICY_HASH_MISMATCH": other.to_numpy(zero_copy_only=False),
+             "CONSENT_BEFORE_DISCLOSURE": late},
+        )  # fmt: skip
+
+    @cached_property
+    def delegations(self) -> dict[str, Mask]:
+        """Who spoke: another of some kind, or the subject."""
+        events = self._events
+        actor, subject = (events.table.column(f"{name}_key") for name in ("actor", "subject"))
+        return {
+            "others": _any(events, "delegation", _BY_OTHERS),
+            "guardians": _any(events, "delegation", _BY_GUARDIANS),
+            "own": events.equal("delegation", Delegation.SELF),
+            "self": np.asarray(pa.compute.equal(actor, subject).to_numpy()),
+        }
+
+    @cached_property
+    def scopes(self) -> "Scopes":
+        """Which meetings each event names."""
+        return Scopes(self.frame)
+
+
+class Scopes:
+    """The meetings and series that events name.
+
+    Args:
+        frame: the tables.
+    """
+
+    def __init__(self, frame: Frame) -> None:
+        events = frame.events
+        self.all = events.has("scope.meetings", ALL) | events.has("scope.series", ALL)
+        self.none = (events.lengths("scope.meetings") + events.lengths("scope.series")) == 0
+        self.start = events.times("scope.from")
+        self.end = events.times("scope.until")
+        codes, names = events.items("scope.meetings")
+        meetings = frame.find_ids([str(name) for name in names])[codes]
+        self._meetings = _keys(events.owners("scope.meetings"), meetings, frame.meetings.size)
+        self._series, series_names = frame.meetings.coded("series_id")
+        numbers = {name: place for place, name in enumerate(series_names)}
+        codes, names = events.items("scope.series")
+        series = np.array([numbers.get(name, -1) for name in names] or [-1])[codes]
+        self._width = (frame.meetings.size, len(series_names))
+        self._of_series = _keys(events.owners("scope.series"), series, len(series_names))
+
+    def names(self, event: Numbers, meeting: Numbers) -> Mask:
+        """Whether each event names the meeting beside it."""
+        named = self.all[event]
+        for keys, rows, width in (
+            (self._meetings, meeting, self._width[0]),
+            (self._of_series, self._series[meeting], self._width[1]),
+        ):
+            open_pairs = np.flatnonzero(~named)
+            wanted = event[open_pairs] * width + rows[open_pairs]
+            named[open_pairs] = _contains(keys, wanted)
+        return named
+
+
+class Pairs:
+    """Roster rows beside the events of their subjects.
+
+    Args:
+        agreement: what is asked.
+        rows: roster rows.
+    """
+
+    def __init__(self, agreement: Agreement, rows: Numbers) -> None:
+        self.ask, frame = agreement, agreement.frame
+        first, last = frame.first_event[rows], frame.last_event[rows]
+        self.rows, self.size = rows, last - first
+        self.event = ranges(first, self.size)
+        self.place = np.repeat(np.arange(len(rows)), self.size)
+        self.row = rows[self.place]
+        self.meeting = frame.meeting[self.row]
+        self.time = frame.events.times("event_time")[self.event]
+        self.permits = agreement.permits[self.event]
+
+    def codes(self) -> Codes:
+        """Codes of each roster row."""
+        gaps = self._gaps()
+        heard = np.where(self.permits, gaps == 0, self._reached)
+        decisive, is_heard = self._latest(heard)
+        restricted = self._any(decisive & ~self.permits)
+        tied = restricted & self._any(decisive & self.permits)
+        states = np.where(self.permits, np.uint64(0), self.ask.state_codes[self.event])
+        denied = self._join(states, decisive) | PERSON.where(
+            len(self.rows), {"TIE_RESTRICTIVE": tied}
+        )
+        faults = np.uint64(0) if self.ask.recording_axis else self._join(self._faults(), decisive)
+        near = self._join(gaps, self._nearest())
+        return np.where(is_heard, np.where(restricted, denied, faults), self._explained(near))
+
+    def _explained(self, near: Codes) -> Codes:
+        has_any = self._any(self.permits)
+        return np.where(has_any, near, PERSON.bit("NO_CONSENT_RECORD"))
+
+    @cached_property
+    def names(self) -> Mask:
+        """Whether the event names the meeting."""
+        return self.ask.scopes.names(self.event, self.meeting)
+
+    @cached_property
+    def _start(self) -> Numbers:
+        return np.asarray(self.ask.frame.start[self.meeting])
+
+    @cached_property
+    def _in_time(self) -> Mask:
+        scopes = self.ask.scopes
+        return np.asarray(
+            (scopes.start[self.event] <= self._start) & (self._start < scopes.end[self.event])
+        )
+
+    @cached_property
+    def _lists(self) -> tuple[Mask, Mask, Mask]:
+        """Whether the event lists the modality, an origin of it, and it as a derivative."""
+        events, bit = self.ask.frame.events, BIT[self.ask.use.modality]
+        bits = {str(modality): value for modality, value in BIT.items()}
+        listed = events.bits("modalities", bits)[self.event]
+        derived = events.bits("derivatives", bits)[self.event]
+        origins = self.ask.frame.origins(self.ask.use.modality)[self.meeting]
+        return (listed & bit) > 0, (listed & origins) > 0, (derived & bit) > 0
+
+    @cached_property
+    def _reached(self) -> Mask:
+        """Whether a restrictive event speaks of this use of this meeting."""
+        ask, event = self.ask, self.event
+        reached = ask.spoken.reach[event] & self._in_time & (ask.scopes.none[event] | self.names)
+        if ask.recording_axis:
+            return np.asarray(reached)
+        own, origin, derivative = self._lists
+        silent = (ask.frame.events.lengths("modalities") == 0)[event]
+        return np.asarray(reached & (silent | own | (origin & ~derivative)))
+
+    def _gaps(self) -> Codes:
+        ask, event = self.ask, self.event
+        found = {"SCOPE_MEETING": ~self.names, "SCOPE_TIME": ~self._in_time, **self._actor()}
+        if not ask.recording_axis:
+            late = ~ask.frame.events.flags("retroactive")[event] & (self._start < self.time)
+            found |= {"RETROACTIVE_NOT_GIVEN": late, **self._modality_gaps()}
+        return ask.spoken.gaps[event] | PERSON.where(len(event), found)
+
+    def _modality_gaps(self) -> dict[str, Mask]:
+        own, origin, derivative = self._lists
+        judged = ~self.ask.spoken.recording_only[self.event]
+        missing = judged & ~own & ~origin
+        metadata = self.ask.use.modality in METADATA
+        return {
+            "DERIVATIVE_NOT_COVERED": judged & ~own & origin & ~derivative,
+            "METADATA_NOT_COVERED": missing & metadata,
+            "MODALITY_NOT_COVERED": missing & (not metadata),
+        }
+
+    def _actor(self) -> dict[str, Mask]:
+        """Why the one who spoke could not speak for this person."""
+        spoke = {name: mask[self.event] for name, mask in self.ask.delegations.items()}
+        minor = self.ask.frame.roster.equal("age_band", "minor_with_guardian")[self.row]
+        return {
+            "HOST_CONSENT_NOT_PARTICIPANT": spoke["others"],
+            "MINOR": minor & ~(spoke["guardians"] & ~spoke["self"]),
+            "DELEGATION_NOT_ALLOWED": ~minor
+            & (spoke["guardians"] | (spoke["self"] != spoke["own"])),
+        }
+
+    def _faults(self) -> Codes:
+        ask, demands, meeting = self.ask, self.ask.demands, self.meeting
+        strength = {str(kind): place for kind, place in STRENGTH.items()}
+        shown = ask.frame.events.mapped("consent_type", strength, 0, np.int64)[self.event]
+        special = ~ask.frame.meetings.equal("special_category", Declared.NO)[meeting]
+        needed = np.maximum(
+            demands.consent_type[meeting],
+            np.where(special, demands.special_consent_type[meeting], 0),
+        )
+        least = STRENGTH[ask.use.head.defaults.min_consent_type]
+        employee = ~ask.frame.roster.equal("relation", Relation.OTHER)[self.row]
+        found = {
+            "NOT_EXPLICIT": shown < np.maximum(needed, least),
+            "EMPLOYEE_CONSENT": employee & ~demands.employee_ok[meeting],
+        }
+        return ask.spoken.faults[self.event] | PERSON.where(len(self.event), found)
+
+    def _latest(self, heard: Mask) -> tuple[Mask, Mask]:
+        """The latest of the heard pairs of each row, ties together; and which rows have any."""
+        latest = self._greatest(np.where(heard, self.time, _NEVER))
+        return heard & (self.time == latest[self.place]), latest > _NEVER
+
+    def _nearest(self) -> Mask:
+        """Permitting events that name the meeting if any does, of them the latest."""
+        named = self._any(self.permits & self.names)
+        near = self.permits & (self.names | ~named[self.place])
+        return self._latest(near)[0]
+
+    def _greatest(self, values: Numbers) -> Numbers:
+        return np.asarray(self._reduce(np.maximum, values, _NEVER))
+
+    def _any(self, condition: Mask) -> Mask:
+        return np.asarray(self._reduce(np.maximum, condition.astype(np.int8), np.int8(0)) > 0)
+
+    def _join(self, codes: Codes, chosen: Mask) -> Codes:
+        found: Codes = self._reduce(
+            np.bitwise_or, np.where(chosen, codes, np.uint64(0)), np.uint64(0)
+        )
+        return found
+
+    def _reduce(self, operation: np.ufunc, values: Any, empty: Any) -> Any:
+        """Reduce the pairs of each row; rows without pairs get ``empty``."""
+        out = np.full(len(self.rows), empty, values.dtype)
+        filled = np.flatnonzero(self.size)
+        if len(filled):
+            starts = (np.cumsum(self.size) - self.size)[filled]
+            out[filled] = operation.reduceat(values, starts)
+        return out
+
+
+_NEVER = -(2**62)
+
+
+def _any(columns: Columns, name: str, words: tuple[str, ...]) -> Mask:
+    return np.asarray(columns.mapped(name, dict.fromkeys(words, True), False, bool))
+
+
+def _keys(owners: Numbers, members: Numbers, width: int) -> Numbers:
+    known = members >= 0
+    return np.unique(owners[known] * width + members[known])
+
+
+def _contains(ordered: Numbers, wanted: Numbers) -> Mask:
+    if not len(ordered):
+        return np.zeros(len(wanted), bool)
+    place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    return np.asarray(ordered[place] == wanted)

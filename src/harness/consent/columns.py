@@ -1,0 +1,200 @@
+"""Tables as columns: rows of a manifest in Arrow, and what rules ask of a column, in numpy.
+
+A record's fields keep their names; a field inside a field is called ``scope.meetings``. Keys are
+their bytes, times are microseconds since 1970 in UTC.
+"""
+
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from harness.consent.bits import Mask
+from harness.consent.records import Key, Sha256, hints
+
+TIME = pa.timestamp("us", tz="UTC")
+Numbers = npt.NDArray[np.int64]
+
+
+def schema_of(kind: type[Any]) -> pa.Schema:
+    """The Arrow schema of a record."""
+    return pa.schema([_field(name, hint) for name, hint in _leaves(kind)])
+
+
+def to_arrow(kind: type[Any], rows: Iterable[Any]) -> pa.Table:
+    """Rows of a record as an Arrow table of :func:`schema_of`."""
+    listed = list(rows)
+    schema = schema_of(kind)
+    columns = [
+        pa.array([_plain(hint, _reach(row, name)) for row in listed], field.type)
+        for (name, hint), field in zip(_leaves(kind), schema, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+class Columns:
+    """The columns of a table, asked in the terms of rules; answers are numpy arrays of its rows.
+
+    Args:
+        table: of :func:`schema_of` some record.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table.combine_chunks()
+        self.size = self.table.num_rows
+        self._coded: dict[str, tuple[Numbers, list[str | None]]] = {}
+
+    def take(self, order: npt.NDArray[np.intp]) -> "Columns":
+        """The rows in another order."""
+        return Columns(self.table.take(pa.array(order)))
+
+    def times(self, name: str) -> Numbers:
+        """A column of times, in microseconds."""
+        values: Numbers = self._array(name).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return values
+
+    def flags(self, name: str) -> Mask:
+        """A column of booleans."""
+        values: Mask = self._array(name).to_numpy(zero_copy_only=False)
+        return values.astype(bool)
+
+    def null(self, name: str) -> Mask:
+        """Where a column has no value."""
+        values: Mask = self._array(name).is_null().to_numpy(zero_copy_only=False)
+        return values
+
+    def coded(self, name: str) -> tuple[Numbers, list[str | None]]:
+        """A column of words as numbers, and the word of each number; a null has a number too."""
+        if name not in self._coded:
+            self._coded[name] = _encode(self._array(name))
+        return self._coded[name]
+
+    def mapped(self, name: str, numbers: Mapping[Any, Any], missing: Any, kind: Any) -> Any:
+        """A column of words, each replaced by the number that it stands for."""
+        codes, words = self.coded(name)
+        table = [numbers.get(word, missing) for word in words] or [missing]
+        return np.array(table, kind)[codes]
+
+    def equal(self, name: str, word: str | None) -> Mask:
+        """Where a column of words has this one."""
+        return np.asarray(self.mapped(name, {word: True}, False, bool))
+
+    def lengths(self, name: str) -> Numbers:
+        """Length of each list."""
+        return np.diff(self.offsets(name))
+
+    def has(self, name: str, word: str) -> Mask:
+        """Where a list has a word."""
+        return self.bits(name, {word: 1}) > 0
+
+    def bits(self, name: str, bit: Mapping[Any, int]) -> Numbers:
+        """Each list of words as the sum of the words' bits; a list has a word once at most."""
+        codes, words = self.items(name)
+        table = np.array([bit.get(word, 0) for word in words] or [0], np.int64)
+        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(table[codes])])
+        offsets = self.offsets(name)
+        return np.asarray(sums[offsets[1:]] - sums[offsets[:-1]])
+
+    def items(self, name: str) -> tuple[Numbers, list[str | None]]:
+        """The items of all lists, one after another, as numbers and their words."""
+        key = f"{name}[]"
+        if key not in self._coded:
+            self._coded[key] = _encode(self._array(name).flatten())
+        return self._coded[key]
+
+    def offsets(self, name: str) -> Numbers:
+        """Where the items of each list begin among those of all; one more than there are rows."""
+        array = self._array(name)
+        raw = array.offsets.to_numpy().astype(np.int64)
+        return np.asarray(raw - raw[0])
+
+    def owners(self, name: str) -> Numbers:
+        """The row that each item of a column of lists belongs to."""
+        return np.repeat(np.arange(self.size), self.lengths(name))
+
+    def _array(self, name: str) -> Any:
+        column = self.table.column(name)
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def microseconds(time: datetime) -> int:
+    """A time as columns hold it."""
+    return int(pa.scalar(time, TIME).value)
+
+
+def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
+    """The numbers of several ranges, one range after another."""
+    total = int(lengths.sum())
+    begins = np.cumsum(lengths) - lengths
+    return np.arange(total) - np.repeat(begins - starts, lengths)
+
+
+def _encode(array: Any) -> tuple[Numbers, list[str | None]]:
+    if not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode(null_encoding="encode")
+    indices = array.indices
+    words = array.dictionary.to_pylist()
+    if indices.null_count:
+        indices, words = indices.fill_null(len(words)), [*words, None]
+    return indices.to_numpy(zero_copy_only=False).astype(np.int64), words
+
+
+def _leaves(kind: Any, prefix: str = "") -> Sequence[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, (_, hint) in hints(kind).items():
+        name = f"{prefix}{key}"
+        found += _leaves(hint, f"{name}.") if is_dataclass(hint) else [(name, hint)]
+    return found
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    options = typing.get_args(hint) if _is_union(hint) else ()
+    return pa.field(name, _type(_without_null(hint)), nullable=type(None) in options)
+
+
+def _type(hint: Any) -> pa.DataType:
+    if typing.get_origin(hint) is tuple:
+        return pa.list_(pa.field("item", _type(typing.get_args(hint)[0]), nullable=False))
+    if hint in (Key, Sha256):
+        return pa.binary(16 if hint == Key else 32)
+    if hint is datetime:
+        return TIME
+    return {bool: pa.bool_(), int: pa.int64()}.get(hint, pa.string())
+
+
+def _plain(hint: Any, value: Any) -> Any:
+    hint = _without_null(hint)
+    if value is None:
+        return None
+    if hint in (Key, Sha256):
+        return bytes.fromhex(value)
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)[0]
+        return [_plain(inner, item) for item in value]
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def _reach(row: Any, name: str) -> Any:
+    for key in name.split("."):
+        kind: Any = type(row)
+        row = getattr(row, hints(kind)[key][0])
+    return row
+
+
+def _without_null(hint: Any) -> Any:
+    if not _is_union(hint):
+        return hint
+    options = [option for option in typing.get_args(hint) if option is not type(None)]
+    words = [option for option in options if typing.get_origin(option) is not Literal]
+    return words[0]
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)

@@ -1,0 +1,148 @@
+"""Turns of admitted content: whose they are, whom they quote, and which of them may be used.
+
+See ``docs/gate.md``, section 7. Only content that the rows admit comes this far.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.consent.labels import label_key
+from harness.consent.manifest import Defaults, Mode
+from harness.consent.reasons import in_order
+from harness.consent.records import Alias, ParticipantRow
+from harness.meetings.model import Turn
+
+MASK = "[name]"
+_QUOTE = re.compile(
+    r"\A(?:Reacted to|Replying to|Removed an? .{1,40} reaction from) [\"\u201c](?P<words>.*?)"
+    r"(?:\.\.\.|\u2026)?[\"\u201d]",
+    re.DOTALL,
+)
+_NAME = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass(frozen=True)
+class Person:
+    """A roster row as turns see it.
+
+    Attributes:
+        row: of the roster.
+        dropped: whether its turns may not be used.
+    """
+
+    row: ParticipantRow
+    dropped: bool
+
+
+@dataclass(frozen=True)
+class TurnVerdicts:
+    """What is decided about the turns of one kind of content of one meeting.
+
+    Attributes:
+        codes: why the whole is denied; empty when it is not.
+        turns: codes of each turn.
+        texts: of each turn, with the names of dropped people masked.
+    """
+
+    codes: tuple[str, ...]
+    turns: tuple[tuple[str, ...], ...]
+    texts: tuple[str, ...]
+
+
+class Voices:
+    """Who is meant by the labels of one meeting.
+
+    Args:
+        people: its roster.
+        aliases: of its series.
+    """
+
+    def __init__(self, people: Sequence[Person], aliases: Iterable[Alias]) -> None:
+        self.people = people
+        self._by_label: dict[str, list[Person]] = defaultdict(list)
+        by_subject: dict[str, list[Person]] = defaultdict(list)
+        for person in people:
+            self._by_label[label_key(person.row.label)].append(person)
+            by_subject[person.row.subject_key or ""].append(person)
+        self._aliases = {
+            label_key(alias.label): [by_subject.get(key, []) for key in alias.subject_keys]
+            for alias in aliases
+        }
+
+    def of(self, label: str) -> Sequence[Person]:
+        """The people behind a label; nobody where one of them is not on the roster."""
+        key = label_key(label)
+        if key in self._by_label:
+            return self._by_label[key]
+        groups = self._aliases.get(key, [])
+        return [person for group in groups for person in group] if all(groups) else []
+
+
+def judge(
+    turns: Sequence[Turn], voices: Voices, excluded: Mapping[int, Iterable[str]], defaults: Defaults
+) -> TurnVerdicts:
+    """Decide the turns of one kind of content.
+
+    Args:
+        turns: as they were read.
+        voices: of the meeting.
+        excluded: codes of turns that are excluded by their place, their words or as copies.
+        defaults: of the manifest; in mode unanimous an unresolved speaker denies the whole.
+    """
+    codes = [{*excluded.get(place, ())} for place in range(len(turns))]
+    for found, turn, quoted in zip(codes, turns, _quoted(turns), strict=True):
+        people = voices.of(turn.speaker)
+        if not people or any(person.row.subject_key is None for person in people):
+            found.add("SUBJECT_UNRESOLVED")
+        if any(person.dropped for person in people):
+            found.add("SPEAKER_DROPPED")
+        if _quotes_dropped(quoted, voices):
+            found.add("QUOTES_DROPPED")
+    whole = _whole(codes, defaults)
+    texts = _masked([turn.text for turn in turns], voices)
+    return TurnVerdicts(whole, tuple(map(in_order, codes)), texts)
+
+
+def _whole(codes: Sequence[set[str]], defaults: Defaults) -> tuple[str, ...]:
+    if defaults.mode is Mode.UNANIMOUS:
+        unresolved = any("SUBJECT_UNRESOLVED" in found for found in codes)
+        return ("SUBJECT_UNRESOLVED",) if unresolved else ()
+    denied = sum(bool(found) for found in codes)
+    return ("TOO_MUCH_DROPPED",) if denied * 100 > defaults.max_dropped_percent * len(codes) else ()
+
+
+def _quoted(turns: Sequence[Turn]) -> list[list[str] | None]:
+    """Labels of those whom each turn quotes: none, or None where a quote is of nobody known."""
+    found: list[list[str] | None] = []
+    for place, turn in enumerate(turns):
+        quote = _QUOTE.match(turn.text)
+        if quote is None:
+            found.append([])
+            continue
+        words = quote["words"].strip()
+        authors = [t.speaker for t in turns[:place] if words and t.text.strip().startswith(words)]
+        found.append(authors or None)
+    return found
+
+
+def _quotes_dropped(labels: list[str] | None, voices: Voices) -> bool:
+    """Whether somebody dropped may be quoted; a quote of nobody known may be anybody's."""
+    if labels is None:
+        return any(person.dropped for person in voices.people)
+    return any(person.dropped for label in labels for person in voices.of(label))
+
+
+def _masked(texts: Sequence[str], voices: Voices) -> tuple[str, ...]:
+    """Texts in which the names of dropped people are masked, each part of a name by itself."""
+    names = _names(person for person in voices.people if person.dropped)
+    if not names:
+        return tuple(texts)
+    words = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
+    pattern = re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
+    return tuple(pattern.sub(MASK, text) for text in texts)
+
+
+def _names(people: Iterable[Person]) -> set[str]:
+    return {part.casefold() for person in people for part in _NAME.findall(person.row.label)}

@@ -1,0 +1,102 @@
+"""Whose turns are whose, whom they quote, and what is left when somebody is dropped."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.consent.manifest import Defaults, Mode
+from harness.consent.records import Alias, ParticipantRow
+from harness.consent.turns import MASK, Person, TurnVerdicts, Voices, judge
+from harness.meetings.model import Turn
+
+World = Any
+
+
+@pytest.fixture
+def people(shared_world: World) -> list[ParticipantRow]:
+    """Ada and Bo."""
+    return list(shared_world.draft.tables.participants[:2])
+
+
+@pytest.fixture
+def defaults(shared_world: World) -> Defaults:
+    found: Defaults = shared_world.draft.defaults
+    return replace(found, mode=Mode.PER_SPEAKER, max_dropped_percent=100)
+
+
+def turns(*said: tuple[str, str]) -> list[Turn]:
+    return [Turn(place, who, words) for place, (who, words) in enumerate(said)]
+
+
+def without_bo(people: list[ParticipantRow], *aliases: Alias) -> Voices:
+    return Voices([Person(people[0], False), Person(people[1], True)], aliases)
+
+
+@pytest.mark.parametrize(
+    ("labels", "resolved"),
+    [(["Ada", "bo "], True), ([""], False), (["Ada", "Eve"], False), (["\u0410da"], False)],
+)
+def test_in_mode_unanimous_every_label_is_of_the_roster(
+    labels: list[str], resolved: bool, people: list[ParticipantRow], shared_world: World
+) -> None:
+    voices = Voices([Person(person, False) for person in people], ())
+    found = judge(turns(*((label, "words") for label in labels)), voices, {},
+                  shared_world.draft.defaults)  # fmt: skip
+    assert (found.codes == ()) is resolved
+
+
+def test_only_the_dropped_persons_turns_are_denied(
+    people: list[ParticipantRow], defaults: Defaults
+) -> None:
+    found = judge(turns(("Ada", "one"), ("Bo", "two"), ("Eve", "three")), without_bo(people), {},
+                  defaults)  # fmt: skip
+    assert found == TurnVerdicts(
+        (), ((), ("SPEAKER_DROPPED",), ("SUBJECT_UNRESOLVED",)), ("one", "two", "three")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "denied"),
+    [
+        ('Reacted to "my own words" with \N{THUMBS UP SIGN}', True),
+        ("Replying to \u201cmy own wo...\u201d\n\nyes", True),
+        ('Replying to "hello"\n\nyes', False),
+        ('Reacted to "never said here" with !', True),  # it may be of anybody
+        ("I reacted to that", False),
+    ],
+)
+def test_a_quote_is_as_its_author(
+    text: str, denied: bool, people: list[ParticipantRow], defaults: Defaults
+) -> None:
+    said = turns(("Ada", "hello everybody"), ("Bo", "my own words, all of them"), ("Ada", text))
+    found = judge(said, without_bo(people), {}, defaults)
+    assert ("QUOTES_DROPPED" in found.turns[2]) is denied
+
+
+def test_names_of_the_dropped_are_masked(people: list[ParticipantRow], defaults: Defaults) -> None:
+    voices = without_bo([people[0], replace(people[1], label="Bo O'Neil (she/her)")])
+    found = judge(turns(("Ada", "thanks, bo! O'NEIL said Bob is late")), voices, {}, defaults)
+    assert found.texts == (f"thanks, {MASK}! O'{MASK} said Bob is late",)
+
+
+def test_an_alias_of_two_needs_both(people: list[ParticipantRow], defaults: Defaults) -> None:
+    keys = tuple(str(person.subject_key) for person in people)
+    said = turns(("Ada + Bo", "together"))
+    both = judge(said, without_bo(people, Alias("s", "ada + bo", keys)), {}, defaults)
+    one = judge(said, without_bo(people, Alias("s", "ada + bo", keys[:1])), {}, defaults)
+    absent = judge(
+        said, without_bo(people, Alias("s", "ada + bo", (keys[0], "c" * 32))), {}, defaults
+    )
+    assert [found.turns[0] for found in (both, one, absent)] == [
+        ("SPEAKER_DROPPED",), (), ("SUBJECT_UNRESOLVED",)
+    ]  # fmt: skip
+
+
+def test_too_much_dropped_denies_the_whole(
+    people: list[ParticipantRow], defaults: Defaults
+) -> None:
+    said = turns(("Ada", "one"), ("Bo", "two"))
+    for percent, codes in ((50, ()), (49, ("TOO_MUCH_DROPPED",))):
+        settings = replace(defaults, max_dropped_percent=percent)
+        assert judge(said, without_bo(people), {}, settings).codes == codes
