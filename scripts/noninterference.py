@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,10 @@ from harness.config import Config, Data
 from harness.consent import gate
 from harness.consent.authoring import resign
 from harness.consent.manifest import Manifest, load
+from harness.consent.present import Source
 from harness.consent.records import ContentRow
 from harness.consent.signing import load_key, load_trust
-from harness.consent.sources import Source, prepare
+from harness.consent.sources import prepare
 from harness.digest import sha256_file
 from harness.meetings import zoom
 from harness.meetings.formats import READERS
@@ -84,7 +86,9 @@ def variant(original: Source, folder: Path, rows: list[ContentRow], change: Chan
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(original.store, folder / "store")
     shutil.copytree(original.manifest, folder / "manifest")
-    source = Source(folder / "store", folder / "manifest", original.trust)
+    source = replace(original, store=folder / "store", manifest=folder / "manifest",
+                     seen=folder / "last-seen.json")  # fmt: skip
+    shutil.copy(original.seen, source.seen)
     for row in rows:
         change(source.store / row.path, row)
     key = load_key(original.trust.parent / "keys" / "manifest.pem")
@@ -106,7 +110,8 @@ def replace_text(path: Path, row: ContentRow) -> None:
 
 def train(source: Source, run_dir: Path, overrides: list[str]) -> str:
     """Train on a source in a process of its own; return the adapter's digest."""
-    places = [f"data.root={source.store}", f"data.manifest={source.manifest}"]
+    places = [f"data.root={source.store}", f"data.manifest={source.manifest}",
+              f"data.withdrawals={source.withdrawals}", f"data.state={source.seen}"]  # fmt: skip
     words = ["train", "data=folder", *places, f"run_dir={run_dir}", "tracking=off", *overrides]
     environment = os.environ | {"HARNESS_TRUST": str(source.trust)}
     subprocess.run([sys.executable, "-m", "harness.cli", *words], env=environment, check=True)

@@ -19,7 +19,12 @@ PRIMARIES = ("gate", "train", "probe", "report", "run")
 GROUPS = ("data", "model", "tracking")
 OPTIONS = {name: sorted(p.stem for p in (CONF / name).glob("*.yaml")) for name in GROUPS}
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-NEEDED = ["data.root=store", "data.manifest=manifest", "model.name=ORG/NAME"]
+NEEDED = [
+    "data.root=store",
+    "data.manifest=manifest",
+    "data.withdrawals=log",
+    "model.name=ORG/NAME",
+]
 KEYS = flatten(Config())
 
 # The first stage that depends on a group of settings; those after it depend on it too.
@@ -28,7 +33,8 @@ FIRST = {
     "lora": "train", "train": "train", "probe": "probe",
 }  # fmt: skip
 TRANSIENT = {
-    "name", "run_dir", "json", "data.root", "data.manifest", "data.work", "model.cache",
+    "name", "run_dir", "json", "data.root", "data.manifest", "data.withdrawals", "data.state",
+    "data.work", "model.cache",
     "gate.require_all", "probe.enforce", "tracking.mode", "tracking.project", "tracking.group",
 }  # fmt: skip
 

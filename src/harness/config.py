@@ -22,6 +22,8 @@ class Data:
         source: demo, qmsum or folder.
         root: content store (folder), or the folder of QMSum's JSON files (qmsum); made for demo.
         manifest: signed manifest directory; made by a seeded rule for demo and qmsum.
+        withdrawals: folder of the withdrawals log; made for demo and qmsum.
+        state: file of the newest manifest seen (default: in ``work``); nodes may share it.
         work: where sources that make their own manifest keep it.
         seed: seed of the generator (demo) and of the consent rule (demo, qmsum).
         series: qmsum only: series to use; empty uses every series with three or more meetings.
@@ -30,6 +32,8 @@ class Data:
     source: str = "demo"
     root: str = ""
     manifest: str = ""
+    withdrawals: str = ""
+    state: str = ""
     work: str = ".harness"
     seed: int = 0
     series: list[str] = field(default_factory=list)
@@ -216,7 +220,8 @@ _STAGE_KEYS = {
     "report": ("data", "job", "model", "corpus", "canaries", "lora", "train", "probe"),
 }
 _TRANSIENT = {
-    "data.root", "data.manifest", "data.work", "model.cache", "probe.enforce",
+    "data.root", "data.manifest", "data.withdrawals", "data.state", "data.work", "model.cache",
+    "probe.enforce",
 }  # fmt: skip
 
 
@@ -300,7 +305,7 @@ def _check_whole_numbers(flat: dict[str, Any]) -> None:
 
 MOST_CANARIES = 1000  # their names are drawn without repetition from 1,728
 _NEEDED = {
-    "data=folder": ("data.root", "data.manifest"),
+    "data=folder": ("data.root", "data.manifest", "data.withdrawals"),
     "data=qmsum": ("data.root",),
     "model=hub": ("model.name",),
 }

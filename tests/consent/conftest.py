@@ -1,5 +1,7 @@
 """The smallest manifest that admits something, and a way to break one thing of it."""
 
+import contextlib
+import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness.config import Config
 from harness.consent.authoring import Draft, content_row, write_manifest
 from harness.consent.manifest import Defaults, Draw, Mode, OnWithdrawal, Scope, Tables
+from harness.consent.present import Source, trust_first
 from harness.consent.records import (
     ALL,
     NONE,
@@ -35,8 +38,9 @@ from harness.consent.records import (
     SplitRow,
     State,
 )
-from harness.consent.signing import KeyRole, save_trust, trust_root
-from harness.consent.sources import Source
+from harness.consent.signing import KeyRole, load_trust, save_trust, trust_root
+from harness.consent.withdrawals import Withdrawal, append
+from harness.errors import Refused
 from harness.meetings.model import Modality
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -73,16 +77,30 @@ class World:
     folder: Path
     draft: Draft
     key: Ed25519PrivateKey
+    log_key: Ed25519PrivateKey
     issued: datetime = NOW - timedelta(days=1)
     expires: datetime = NOW + timedelta(days=1)
 
     @property
     def source(self) -> Source:
-        return Source(self.folder / "store", self.folder / "manifest", self.folder / "trust.json")
+        folder = self.folder
+        return Source(folder / "store", folder / "manifest", folder / "trust.json",
+                      folder / "withdrawals", folder / "last-seen.json")  # fmt: skip
 
     def sign(self) -> Source:
+        """Sign as the first epoch that anybody sees, with a log that nobody has withdrawn in."""
         write_manifest(self.source.manifest, self.draft, [self.key], self.issued, self.expires)
+        shutil.rmtree(self.source.withdrawals, ignore_errors=True)
+        self.withdraw()
+        self.source.seen.unlink(missing_ok=True)
+        with contextlib.suppress(Refused):  # what is off is for the gate to refuse
+            trust_first(self.source, self.now)
         return self.source
+
+    def withdraw(self, *entries: Withdrawal, at: datetime | None = None) -> None:
+        """Append to the withdrawals log."""
+        trust = load_trust(self.source.trust)
+        append(self.source.withdrawals, entries, [self.log_key], trust, at or self.now)
 
     def table(self, name: str, rows: Any) -> None:
         self.draft = replace(self.draft, tables=replace(self.draft.tables, **{name: tuple(rows)}))
@@ -156,9 +174,11 @@ def build(folder: Path) -> World:
                     split)  # fmt: skip
     scope = Scope(CONTROLLER, (), OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,), ("XA",))
     draft = Draft(CONTROLLER, scope, DEFAULTS, Draw("seed", False), tables)
-    key = Ed25519PrivateKey.generate()
-    save_trust(folder / "trust.json", trust_root([(key, (KeyRole.MANIFEST,))]))
-    return World(folder, draft, key)
+    key, log_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    save_trust(
+        folder / "trust.json", trust_root([(key, (KeyRole.MANIFEST,)), (log_key, (KeyRole.LOG,))])
+    )
+    return World(folder, draft, key, log_key)
 
 
 @pytest.fixture

@@ -157,7 +157,10 @@ def test_the_stage_writes_its_contract_files(
     world.expires = world.now + timedelta(days=36500)
     world.edit("consent", lambda row: True, valid_until=world.expires)
     world.draft = replace(
-        world.draft, defaults=replace(world.draft.defaults, max_consent_age_days=36500)
+        world.draft,
+        defaults=replace(
+            world.draft.defaults, max_consent_age_days=36500, max_withdrawals_age_s=10**10
+        ),
     )
     monkeypatch.setattr(gate, "prepare", lambda data: world.sign())
     run = RunDir(tmp_path / "run", config)

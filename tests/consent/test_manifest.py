@@ -14,9 +14,9 @@ from harness.config import Config
 from harness.consent import gate
 from harness.consent.authoring import draft_of, resign, write_manifest
 from harness.consent.manifest import HEAD, SIGNATURE, load, load_at_any_time
+from harness.consent.present import Source, trust_first
 from harness.consent.records import Arm
 from harness.consent.signing import KeyRole, load_trust, save_trust, trust_root
-from harness.consent.sources import Source
 from harness.digest import strict_json
 from harness.errors import Refused
 
@@ -44,7 +44,7 @@ def test_any_changed_byte_refuses(
     place = data.draw(st.integers(0, len(content) - 1))
     content[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
-    source = Source(folder / "store", folder / "manifest", folder / "trust.json")
+    source = replace(shared_world, folder=folder).source
     with pytest.raises(Refused) as caught:
         gate.admit(source, Config(), shared_world.now)
     assert caught.value.exit_code == 4
@@ -94,21 +94,26 @@ def test_a_key_that_is_not_pinned(world: World) -> None:
 
 
 def test_a_key_of_another_role(world: World) -> None:
-    save_trust(world.source.trust, trust_root([(world.key, (KeyRole.GATE,))]))
+    keys = [(world.key, (KeyRole.GATE,)), (world.log_key, (KeyRole.LOG,))]
+    save_trust(world.source.trust, trust_root(keys))
     world.sign()
     refuses(world.source, world, "MANIFEST_KEY_UNKNOWN")
 
 
 def test_a_second_signature_is_needed_where_the_threshold_is_two(world: World) -> None:
     other = Ed25519PrivateKey.generate()
-    root = trust_root([(world.key, (KeyRole.MANIFEST,)), (other, (KeyRole.MANIFEST,))])
-    two = tuple(replace(threshold, keys=2) for threshold in root.thresholds)
+    root = trust_root([
+        (world.key, (KeyRole.MANIFEST,)), (other, (KeyRole.MANIFEST,)),
+        (world.log_key, (KeyRole.LOG,)),
+    ])  # fmt: skip
+    two = tuple(replace(t, keys=2) if t.role is KeyRole.MANIFEST else t for t in root.thresholds)
     save_trust(world.source.trust, replace(root, thresholds=two))
     world.sign()
     refuses(world.source, world, "MANIFEST_SIG_THRESHOLD")
     for keys, accepted in (([world.key, world.key], False), ([world.key, other], True)):
         write_manifest(world.source.manifest, world.draft, keys, world.issued, world.expires)
         if accepted:
+            trust_first(world.source, world.now)
             assert gate.admit(world.source, Config(), world.now).train
         else:
             refuses(world.source, world, "MANIFEST_SIG_THRESHOLD")

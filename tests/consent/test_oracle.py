@@ -19,7 +19,7 @@ from consent.worlds import World, worlds
 from harness.consent.bits import PERSON
 from harness.consent.decide import Rulings, rule_tables
 from harness.consent.frame import Frame
-from harness.consent.manifest import TABLES, Counts, Defaults, Draw, Head, Scope, Tables
+from harness.consent.manifest import TABLES, Counts, Defaults, Draw, Head, LogHead, Scope, Tables
 from harness.consent.modality import RECORDING_TYPES
 from harness.consent.reasons import DENIALS
 from harness.consent.records import Arm, Operation, RuleSource, parse, parse_time
@@ -49,7 +49,7 @@ def rule(world: World) -> tuple[Tables, Rulings]:
     defaults = parse(Defaults, world.head["defaults"], "defaults")
     counts = Counts(**{name: len(rows) for name, rows in world.tables.items()})
     head = Head("harness/manifest/v1", 1, None, LONG_AGO, FAR_OFF, "issuer", scope, defaults,
-                Draw("seed", False), (), counts)  # fmt: skip
+                Draw("seed", False), LogHead(0, None), (), counts)  # fmt: skip
     now = parse_time(world.now)
     return tables, rule_tables(head, tables, Frame.of(tables), request, now)
 

@@ -4,16 +4,15 @@ import json
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from harness.consent.authoring import draft_of, write_manifest
 from harness.consent.manifest import load
-from harness.consent.records import Arm, State
+from harness.consent.records import Arm
 from harness.consent.signing import load_key, load_trust
+from harness.consent.withdrawals import Withdrawal, append
 
 Finished = Callable[..., tuple[int, str, str]]
 
@@ -29,7 +28,11 @@ def copy(finished: Finished, work: Path, tmp_path: Path) -> Path:
 
 
 def train(finished: Finished, copy: Path, run_dir: Path) -> tuple[int, str]:
-    places = [f"data.root={copy / 'demo' / 'store'}", f"data.manifest={copy / 'demo' / 'manifest'}"]
+    places = [
+        f"data.root={copy / 'demo' / 'store'}",
+        f"data.manifest={copy / 'demo' / 'manifest'}",
+        f"data.withdrawals={copy / 'demo' / 'withdrawals'}",
+    ]
     code, _, err = finished("train", run_dir, "data=folder", *places, f"data.work={copy}")
     return code, err
 
@@ -92,24 +95,15 @@ def test_a_turn_denied_since_forbids_to_continue(
 
 
 def withdraw(finished: Finished, run_dir: Path, work: Path, tmp_path: Path) -> tuple[int, str, str]:
-    """The same command under a manifest in which somebody of a trained meeting withdrew."""
-    place, now = work / "harness", datetime.now(UTC).replace(microsecond=0)
-    manifest = load(place / "demo" / "manifest", load_trust(place / "trust.json"), now)
-    draft, head = draft_of(manifest), manifest.head
-    trained = next(row.meeting_id for row in draft.tables.split if row.arm is Arm.TRAIN)
-    given = next(e for e in draft.tables.consent if trained in e.scope.meetings)
-    withdrawn = replace(
-        given, seq=len(draft.tables.consent), event_id="event-new", state=State.WITHDRAWN,
-        event_time=now, recorded_time=now,
-    )  # fmt: skip
-    tables = replace(draft.tables, consent=(*draft.tables.consent, withdrawn))
-    key = load_key(place / "keys" / "manifest.pem")
-    write_manifest(tmp_path / "newer", replace(draft, tables=tables), [key], now, head.expires,
-                   head.epoch + 1, manifest.sha256)  # fmt: skip
-    record = json.loads((run_dir / "run.json").read_text())
-    record["stages"]["train"]["config"]["data.source"] = "folder"
-    (run_dir / "run.json").write_text(json.dumps(record))
-    return finished(
-        "train", run_dir, "data=folder", f"data.root={place / 'demo' / 'store'}",
-        f"data.manifest={tmp_path / 'newer'}",
-    )  # fmt: skip
+    """The same command after somebody of a trained meeting withdrew; the manifest stands."""
+    place, now = tmp_path / "harness", datetime.now(UTC)
+    shutil.copytree(work / "harness", place)
+    trust = load_trust(place / "trust.json")
+    tables = load(place / "demo" / "manifest", trust, now).tables
+    trained = next(row.meeting_id for row in tables.split if row.arm is Arm.TRAIN)
+    given = next(e for e in tables.consent if trained in e.scope.meetings)
+    taken = Withdrawal(given.subject_key, given.controller, (), (), (), (trained,), (), now, now,
+                       False)  # fmt: skip
+    append(place / "demo" / "withdrawals", [taken], [load_key(place / "keys" / "log.pem")], trust,
+           now)  # fmt: skip
+    return finished("train", run_dir, f"data.work={place}")

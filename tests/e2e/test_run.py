@@ -125,13 +125,15 @@ def test_a_split_dealt_again_after_training_is_not_probed(
     key = load_key(place / "keys" / "manifest.pem")
     write_manifest(tmp_path / "dealt", dealt, [key], now, manifest.head.expires,
                    manifest.head.epoch + 1, manifest.sha256)  # fmt: skip
+    shutil.copy(place / "last-seen.json", tmp_path / "last-seen.json")
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "run.json").unlink()
     shutil.rmtree(tmp_path / "run" / "logs")
     (tmp_path / "run" / "probes" / "results.json").unlink()
     code, _, err = finished(
         "probe", tmp_path / "run", *PROBE, "data=folder", f"data.root={place / 'demo' / 'store'}",
-        f"data.manifest={tmp_path / 'dealt'}",
+        f"data.manifest={tmp_path / 'dealt'}", f"data.withdrawals={place / 'demo' / 'withdrawals'}",
+        f"data.state={tmp_path / 'last-seen.json'}",
     )  # fmt: skip
     assert code == 4, err
     assert "TRAINING_DIFFERS" in err

@@ -1,6 +1,7 @@
 """The train stage refuses to publish what the receipt does not vouch for."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from factories import admitted, tiny_config
+from harness.consent.gate import Withdrawn
 from harness.corpus.datamodule import Batch, MeetingData
 from harness.corpus.documents import Document
 from harness.errors import Refused
@@ -15,9 +17,12 @@ from harness.rundir import RunDir
 from harness.training import fit
 
 
-def trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+def trained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, check: Callable[..., None] | None = None
+) -> RunDir:
     config = tiny_config(epochs=1)
     monkeypatch.setattr(fit, "prepare", lambda data: None)
+    monkeypatch.setattr(fit.gate, "check_withdrawals", check or (lambda *_: None))
     monkeypatch.setattr(fit.gate, "admit", lambda *_: admitted())
     run = RunDir(folder, config)
     try:
@@ -34,6 +39,34 @@ def test_an_undisturbed_training_publishes(tmp_path: Path, monkeypatch: pytest.M
     receipt = json.loads((run.path / "train" / "receipt.json").read_text())
     assert receipt["equal"] is True
     assert receipt["epochs"] == [1]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_is_withdrawn_meanwhile_is_not_saved(
+    restart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second look finds a withdrawal; with restart, training begins again from step 0."""
+    looks: list[int] = []
+
+    def check(*_: object) -> None:
+        looks.append(len(looks))
+        if len(looks) == 2:
+            error = Withdrawn("WITHDRAWN_MEANWHILE", "withdrawn")
+            error.restart = restart
+            raise error
+
+    if not restart:
+        with pytest.raises(Withdrawn):
+            trained(tmp_path, monkeypatch, check)
+        assert list((tmp_path / "adapter").iterdir()) == []
+        return
+    run = trained(tmp_path, monkeypatch, check)
+    lines = (run.path / "train" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, len(lines) + 1))
+    undisturbed = trained(tmp_path / "undisturbed", monkeypatch)
+    adapters = [(r.path / "adapter" / "adapter_model.safetensors").read_bytes()
+                for r in (run, undisturbed)]  # fmt: skip
+    assert adapters[0] == adapters[1]
 
 
 def test_an_overtaken_training_stops_at_its_next_step(

@@ -22,6 +22,7 @@ from harness.consent.manifest import (
     Draw,
     FileEntry,
     Head,
+    LogHead,
     Manifest,
     Scope,
     Tables,
@@ -33,6 +34,7 @@ from harness.consent.signing import sign
 from harness.digest import canonical_json, sha256_hex
 from harness.meetings.model import Modality
 
+NO_WITHDRAWALS = LogHead(0, None)
 CONTENT_LIMIT = 64 * 1024 * 1024
 
 
@@ -81,6 +83,7 @@ def write_manifest(
     expires: datetime,
     epoch: int = 1,
     prev: str | None = None,
+    log: LogHead = NO_WITHDRAWALS,
 ) -> Head:
     """Write and sign a manifest directory; one that stands there is replaced as a whole.
 
@@ -92,6 +95,7 @@ def write_manifest(
         expires: when it ends to hold, aware.
         epoch: number of this manifest, rising.
         prev: SHA-256 of the MANIFEST.json before it.
+        log: head of the withdrawals log that the tables take in, at least.
     """
     files = draft.table_bytes()
     rows = {name: len(getattr(draft.tables, name)) for name in TABLES}
@@ -100,7 +104,7 @@ def write_manifest(
         for name, data in files.items()
     )
     head = Head(SCHEMA, epoch, prev, issued, expires, draft.issuer, draft.scope, draft.defaults,
-                draft.split, entries, Counts(**rows))  # fmt: skip
+                draft.split, log, entries, Counts(**rows))  # fmt: skip
     data = canonical_json(to_json(head))
 
     def fill(target: Path) -> None:
@@ -212,5 +216,6 @@ def resign(
     head = manifest.head
     draft = with_present_content(draft_of(manifest), store)
     return write_manifest(
-        folder, draft, keys, head.issued, head.expires, head.epoch + 1, manifest.sha256
-    )
+        folder, draft, keys, head.issued, head.expires, head.epoch + 1, manifest.sha256,
+        head.withdrawals,
+    )  # fmt: skip

@@ -59,12 +59,16 @@ class Authority:
         epoch: of the manifest.
         decided_at: clock of the decision, RFC 3339 UTC.
         randomised: whether arms are the recorded random draw; else results are exploratory.
+        withdrawals: number of entries of the withdrawals log, and the digest of the last.
+        footprint: digest of what the rows admit, so that a later look sees whether it shrank.
     """
 
     manifest_sha256: str
     epoch: int
     decided_at: str
     randomised: bool
+    withdrawals: tuple[int, str | None]
+    footprint: str
 
 
 @dataclass(frozen=True)

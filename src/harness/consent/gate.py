@@ -28,13 +28,13 @@ from harness.consent.capability import (
 )
 from harness.consent.decide import ARMS, Rulings, rule_tables
 from harness.consent.frame import Frame
-from harness.consent.manifest import Manifest, load
+from harness.consent.manifest import LogHead, Manifest, OnWithdrawal
 from harness.consent.opening import ContentReader, MeetingRows, Opened
+from harness.consent.present import Source, verify_present
 from harness.consent.reasons import in_order, sentence
-from harness.consent.records import Arm, Operation, RuleSource, format_time
+from harness.consent.records import Arm, Operation, RuleSource, format_time, to_json
 from harness.consent.request import Request
-from harness.consent.signing import load_trust
-from harness.consent.sources import Source, prepare
+from harness.consent.sources import prepare
 from harness.consent.split import check_draw
 from harness.digest import digest_of
 from harness.errors import Denied, Refused
@@ -100,6 +100,39 @@ def kept_out(
         Refused: a code of manifest, job or split.
     """
     return _Session(source, config, now).all_kept_out()
+
+
+class Withdrawn(Refused):
+    """Something that is trained on was withdrawn meanwhile.
+
+    Attributes:
+        restart: whether the manifest asks to start again without it, from step 0.
+    """
+
+    restart = False
+
+
+def check_withdrawals(source: Source, config: Config, authority: Authority, now: datetime) -> None:
+    """Look again at the withdrawals log while something is trained on.
+
+    Args:
+        source: as it was admitted from.
+        config: of the training.
+        authority: of the permission to train.
+        now: clock, aware.
+
+    Raises:
+        Withdrawn: ``WITHDRAWN_MEANWHILE`` when the rows admit less than the permission.
+        Refused: a code of log or manifest.
+    """
+    present = verify_present(source, now)
+    if (len(present.log.entries), present.log.sha256) == authority.withdrawals:
+        return
+    if _Session(source, config, now).footprint() != authority.footprint:
+        error = Withdrawn("WITHDRAWN_MEANWHILE", "something that is trained on was withdrawn",
+                          "withdrawals.jsonl", "start again without it")  # fmt: skip
+        error.restart = present.manifest.head.defaults.on_withdrawal is OnWithdrawal.RESTART_WITHOUT
+        raise error
 
 
 def evaluable(source: Source, config: Config, now: datetime) -> Evaluable:
@@ -177,17 +210,32 @@ class _Session:
     """One verified manifest, one clock, one configuration."""
 
     def __init__(self, source: Source, config: Config, now: datetime) -> None:
-        self.config, self.now, self.store = config, now, source.store
-        self.manifest = load(source.manifest, load_trust(source.trust), now)
-        head, tables = self.manifest.head, self.manifest.tables
-        self.randomised = check_draw(head.split.seed, head.split.randomised, tables.split)
-        self.frame = Frame.of(tables)
-        self.rows = MeetingRows(tables)
+        self.present = verify_present(source, now)
+        self.config, self.now, self.store = config, self.present.now, source.store
+        self.manifest, self.tables = self.present.manifest, self.present.tables
+        head = self.manifest.head
+        self.randomised = check_draw(head.split.seed, head.split.randomised, self.tables.split)
+        self.frame = Frame.of(self.tables)
+        self.rows = MeetingRows(self.tables)
 
     @property
     def authority(self) -> Authority:
+        log = self.present.log
         return Authority(
-            self.manifest.sha256, self.manifest.head.epoch, format_time(self.now), self.randomised
+            self.manifest.sha256, self.manifest.head.epoch, format_time(self.now), self.randomised,
+            (len(log.entries), log.sha256), self.footprint(),
+        )  # fmt: skip
+
+    def footprint(self) -> str:
+        """Digest of what the rows admit to training: meetings, kinds of content, and people."""
+        rulings = self.rule(_request(self.config, (Operation.FINE_TUNING,), _TRAINED))
+        return digest_of(
+            [
+                [self.rows.meetings[n].meeting_id, str(m), sorted(rulings.dropped_labels(n, m))]
+                for n in map(int, np.flatnonzero(rulings.admitted))
+                for m in rulings.request.modalities
+                if not rulings.modality_codes(n, m)
+            ]
         )
 
     @cached_property
@@ -198,8 +246,7 @@ class _Session:
 
     def rule(self, request: Request) -> Rulings:
         """Decide by the rows alone."""
-        head, tables = self.manifest.head, self.manifest.tables
-        return rule_tables(head, tables, self.frame, request, self.now)
+        return rule_tables(self.manifest.head, self.tables, self.frame, request, self.now)
 
     def open(self, request: Request) -> "_Opened":
         """Decide by the rows, then read what is admitted and decide by its turns too."""
@@ -336,6 +383,8 @@ def _summary(session: _Session, opened: _Opened, rows: Sequence[Row]) -> dict[st
         "randomised": session.randomised,
         "decided_at": format_time(session.now),
         "trust_sha256": manifest.trust_sha256,
+        "trust_first": to_json(session.present.trust_first),
+        "withdrawals": to_json(LogHead(*session.authority.withdrawals)),
     }
 
 

@@ -133,6 +133,14 @@ class Counts:
 
 
 @record
+class LogHead:
+    """How far the withdrawals log went when the manifest was signed."""
+
+    entries: int
+    sha256: Sha256 | None
+
+
+@record
 class Head:
     """MANIFEST.json."""
 
@@ -145,6 +153,7 @@ class Head:
     scope: Scope
     defaults: Defaults
     split: Draw
+    withdrawals: LogHead
     files: tuple[FileEntry, ...]
     counts: Counts
 

@@ -4,16 +4,17 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.config import Data
+from harness.consent import withdrawals
 from harness.consent.authoring import Draft, content_row, replace_folder, write_manifest
 from harness.consent.invented import LICENCE, Gathering, Person, invented_draft
-from harness.consent.manifest import Manifest, load_at_any_time
+from harness.consent.manifest import LogHead, Manifest, load_at_any_time
+from harness.consent.present import Source, trust_first, verify_present
 from harness.consent.records import Declared, MeetingRow, Role
 from harness.consent.signing import KeyRole, create_key, load_trust, save_trust, trust_root
 from harness.errors import UsageError
@@ -28,15 +29,6 @@ QMSUM_START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 SMALLEST_SERIES = 3
 
 
-@dataclass(frozen=True)
-class Source:
-    """Content store, manifest directory and trust root of a run."""
-
-    store: Path
-    manifest: Path
-    trust: Path
-
-
 def prepare(data: Data) -> Source:
     """Find the data of a run; for demo and qmsum, make what is not there yet.
 
@@ -49,16 +41,16 @@ def prepare(data: Data) -> Source:
     """
     if data.source == "folder":
         manifest = _folder("data.manifest", data.manifest)
-        return Source(_folder("data.root", data.root), manifest, _trust(data))
-    if data.source == "demo":
-        folder = Path(data.work) / "demo"
-        source = Source(folder / "store", folder / "manifest", _own_trust(data))
-        draft = _demo_draft(source, data.seed)
-    else:
-        store, folder = _folder("data.root", data.root), Path(data.work) / "qmsum"
-        source = Source(store, folder / "manifest", _own_trust(data))
-        draft = qmsum_draft(store, data.series, data.seed)
-    _sign_if_due(source, draft, _key(data, KeyRole.MANIFEST))
+        log = _folder("data.withdrawals", data.withdrawals)
+        return Source(_folder("data.root", data.root), manifest, _trust(data), log, _seen(data))
+    folder = Path(data.work) / data.source
+    store = folder / "store" if data.source == "demo" else _folder("data.root", data.root)
+    source = Source(
+        store, folder / "manifest", _own_trust(data), folder / "withdrawals", _seen(data)
+    )
+    demo = data.source == "demo"
+    draft = _demo_draft(source, data.seed) if demo else qmsum_draft(store, data.series, data.seed)
+    _sign_if_due(source, draft, data)
     return source
 
 
@@ -138,15 +130,26 @@ def _demo_draft(source: Source, seed: int) -> Draft:
     return demo_draft(meetings, seed)
 
 
-def _sign_if_due(source: Source, draft: Draft, key: Ed25519PrivateKey) -> None:
-    now = datetime.now(UTC).replace(microsecond=0)
+def _sign_if_due(source: Source, draft: Draft, data: Data) -> None:
+    """Sign anew what says something else or ends soon; say anew that nobody has withdrawn since."""
+    now, trust = datetime.now(UTC).replace(microsecond=0), load_trust(source.trust)
+    log = withdrawals.append(source.withdrawals, (), [_key(data, KeyRole.LOG)], trust, now)
     old: Manifest | None = None
     if source.manifest.exists():
-        old = load_at_any_time(source.manifest, load_trust(source.trust), now)
+        old = load_at_any_time(source.manifest, trust, now)
         if draft.says_the_same_as(old.head) and now + RENEW_BEFORE < old.head.expires:
             return
     epoch, prev = (old.head.epoch + 1, old.sha256) if old else (1, None)
-    write_manifest(source.manifest, draft, [key], now, now + LIFETIME, epoch, prev)
+    key, head = _key(data, KeyRole.MANIFEST), LogHead(len(log.entries), log.sha256)
+    write_manifest(source.manifest, draft, [key], now, now + LIFETIME, epoch, prev, head)
+    if old is None:
+        trust_first(source, now)  # its own issuer: it vouches for itself
+    else:
+        verify_present(source, now)  # no epoch is left out, also where nothing is run under it
+
+
+def _seen(data: Data) -> Path:
+    return Path(data.state or Path(data.work) / "last-seen.json")
 
 
 def _trust(data: Data) -> Path:

@@ -25,7 +25,7 @@ from harness.tracking import Tracker
 from harness.training.card import model_card
 from harness.training.checkpoint import TrainState, load_checkpoint, machine
 from harness.training.module import LoraModule
-from harness.training.recorder import Bar, Log, Recorder
+from harness.training.recorder import Bar, Guard, Log, Recorder
 
 
 def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
@@ -37,23 +37,50 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     Raises:
         Refused: by the gate; ``TRAIN_ROOT_CHANGED`` when other turns are admitted than an
             unfinished attempt trained on; ``MACHINE_CHANGED`` when its bits cannot be continued;
-            ``RECEIPT_UNEQUAL`` when something else than what was admitted entered.
+            ``RECEIPT_UNEQUAL`` when something else than what was admitted entered;
+            ``WITHDRAWN_MEANWHILE`` when something that is trained on is withdrawn, unless the
+            manifest asks to start again without it.
         Preempted: a signal arrived and a checkpoint is saved.
     """
-    admitted = gate.admit(prepare(config.data), config, datetime.now(UTC))
+    while True:
+        try:
+            return _run(config, run, attempt)
+        except gate.Withdrawn as error:
+            if not error.restart:
+                raise
+            _begin_again(run)
+
+
+def _run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
+    source = prepare(config.data)
+    admitted = gate.admit(source, config, datetime.now(UTC))
+
+    def still_permitted() -> None:
+        gate.check_withdrawals(source, config, admitted.authority, datetime.now(UTC))
+
     torch.use_deterministic_algorithms(True)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     loaded = base.load(config.model)
     data = MeetingData(admitted, loaded.tokenizer, config)
     with watch() as preemption, Tracker(run) as tracker:
-        module, state = _train(config, run, attempt, admitted, loaded, data, preemption, tracker)
-    return _publish(config, run, attempt, admitted, loaded, data, module, state)
+        guard = Guard(lambda: run.publish(attempt), still_permitted, preemption)
+        module, state = _train(config, run, guard, admitted, loaded, data, tracker)
+    guard.before_saving()
+    return _publish(config, run, admitted, loaded, data, module, state)
+
+
+def _begin_again(run: RunDir) -> None:
+    """Forget every step: no checkpoint may be continued that saw what is withdrawn."""
+    shutil.rmtree(run.file("checkpoints"))
+    run.file("checkpoints").mkdir(mode=0o700)
+    run.file("train", "metrics.jsonl").unlink(missing_ok=True)
+    print("train: something was withdrawn; starting again without it, from step 0", flush=True)
 
 
 def _train(
-    config: Config, run: RunDir, attempt: Attempt, admitted: Admitted, loaded: Base,
-    data: MeetingData, preemption: Preemption, tracker: Log,
+    config: Config, run: RunDir, guard: Guard, admitted: Admitted, loaded: Base,
+    data: MeetingData, tracker: Log,
 ) -> tuple[LoraModule, TrainState]:  # fmt: skip
     committer = Committer(audit_key(run))
     root = set_root(committer.documents(data.meetings))
@@ -69,9 +96,7 @@ def _train(
     data.start = state.step
     coins = [{"id": c.id, "level": c.level, "planted": c.planted} for c in data.canaries]
     write_json(run.file("private", "canaries.json"), coins)
-    recorder = Recorder(
-        state, data, config.train, run.path, tracker, preemption, lambda: run.publish(attempt)
-    )
+    recorder, preemption = Recorder(state, data, config.train, run.path, tracker, guard), guard.stop
     if state.step < len(data.steps) and not state.stopped:
         _fit(_trainer(config, [recorder, Bar(len(data.steps), recorder)]), module, data, preemption)
     if preemption.received and state.step < len(data.steps) and not state.stopped:
@@ -121,10 +146,9 @@ def _resume(
 
 
 def _publish(
-    config: Config, run: RunDir, attempt: Attempt, admitted: Admitted, loaded: Base,
-    data: MeetingData, module: LoraModule, state: TrainState,
+    config: Config, run: RunDir, admitted: Admitted, loaded: Base, data: MeetingData,
+    module: LoraModule, state: TrainState,
 ) -> dict[str, Any]:  # fmt: skip
-    run.publish(attempt)
     committer = Committer(audit_key(run))
     made = receipt(committer, data.meetings, data.carriers, admitted.kept_out, module.observer)
     made |= {"manifest_sha256": admitted.authority.manifest_sha256,

@@ -4,6 +4,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,26 @@ class Log(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Guard:
+    """What may end a training before its last step.
+
+    Attributes:
+        is_newest: raises when a later attempt took the run over.
+        still_permitted: raises when something that is trained on was withdrawn.
+        stop: signals that ask for a checkpoint and a stop.
+    """
+
+    is_newest: Callable[[], None]
+    still_permitted: Callable[[], None]
+    stop: Preemption
+
+    def before_saving(self) -> None:
+        """Raise unless what was learnt may be kept."""
+        self.is_newest()
+        self.still_permitted()
+
+
 class Recorder(Callback):
     """Keeps the training's state whole at each step boundary.
 
@@ -37,24 +58,23 @@ class Recorder(Callback):
         settings: the ``train`` section.
         folder: run directory.
         log: experiment tracker.
-        preemption: asks for a stop.
-        publish: raises when a later attempt took the run over.
+        guard: says whether to go on.
     """
 
     def __init__(
         self, state: TrainState, data: MeetingData, settings: Train, folder: Path, log: Log,
-        preemption: Preemption, publish: Callable[[], None],
+        guard: Guard,
     ) -> None:  # fmt: skip
         self.state, self.data, self.settings = state, data, settings
         self.folder, self.tracker = folder, log
-        self.preemption, self.publish = preemption, publish
+        self.guard = guard
         self.metrics = folder / "train" / "metrics.jsonl"
         self.metrics.parent.mkdir(exist_ok=True)
         self._clock = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back from Lightning; cut metrics back to the checkpoint."""
-        self.preemption.arm()
+        self.guard.stop.arm()
         cut_back(self.metrics, self.state.step)
         self._clock = time.perf_counter()
 
@@ -62,7 +82,7 @@ class Recorder(Callback):
         self, trainer: Trainer, pl_module: LoraModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Close the step that was just made."""
-        self.publish()  # a superseded process stops here and leaves the metrics alone
+        self.guard.is_newest()  # a superseded process stops here and leaves the metrics alone
         rate = pl_module.current_rate()
         pl_module.step = self.state.step = self.state.step + 1
         self.state.tokens += batch.tokens
@@ -76,7 +96,8 @@ class Recorder(Callback):
         self._clock = time.perf_counter()
 
     def save(self, trainer: Trainer, module: LoraModule) -> None:
-        """Write a checkpoint of this boundary."""
+        """Write a checkpoint of this boundary, if everything in it may still be trained on."""
+        self.guard.before_saving()
         tensors = module.tensors(trainer.optimizers[0])
         save_checkpoint(self.folder / "checkpoints", self.state, tensors, module.observer.seen)
 
@@ -93,7 +114,7 @@ class Recorder(Callback):
         return loss
 
     def _stop(self, trainer: Trainer) -> None:
-        preempted = self.preemption.received is not None
+        preempted = self.guard.stop.received is not None
         losses = [loss for _, loss in self.state.evaluations]
         patience = self.settings.patience
         worse = patience > 0 and len(losses) > patience and min(losses) < min(losses[-patience:])

@@ -1,0 +1,106 @@
+"""What holds now: the signed manifest, the withdrawals since, and nothing older than was seen."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from harness.consent import state, withdrawals
+from harness.consent.manifest import Manifest, Tables, load
+from harness.consent.signing import load_trust
+from harness.consent.state import Observation, Seen, TrustFirst
+from harness.consent.withdrawals import Log
+from harness.errors import Refused
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a run's data lie.
+
+    Attributes:
+        store: content store.
+        manifest: signed manifest directory.
+        trust: file with the pinned keys.
+        withdrawals: folder of the withdrawals log.
+        seen: file of the last-seen state.
+    """
+
+    store: Path
+    manifest: Path
+    trust: Path
+    withdrawals: Path
+    seen: Path
+
+
+@dataclass(frozen=True)
+class Present:
+    """A manifest and a withdrawals log that were verified together.
+
+    Attributes:
+        manifest: as it was signed.
+        log: as it stands now.
+        now: clock of the decision: this machine's, never before a time that was seen already.
+        trust_first: when somebody vouched for the issuer's first manifest by hand.
+    """
+
+    manifest: Manifest
+    log: Log
+    now: datetime
+    trust_first: TrustFirst
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The rows, with every withdrawal of the log as one more event."""
+        tables = self.manifest.tables
+        return replace(tables, consent=(*tables.consent, *withdrawals.as_events(self.log)))
+
+
+def verify_present(source: Source, now: datetime) -> Present:
+    """Verify manifest and log, and that neither goes behind what was seen before.
+
+    Raises:
+        Refused: ``MANIFEST_*``, ``WITHDRAWALS_*``, ``STATE_*``, ``CLOCK_ROLLBACK``, or what
+            :func:`records.parse` raises for rows.
+    """
+    manifest, log = _verify(source, now)
+    skew = manifest.head.defaults.clock_skew_s
+    seen = state.check_and_advance(source.seen, _observation(manifest, log), now, skew, log.extends)
+    return Present(manifest, log, max(now, seen.newest_now, log.as_of), seen.trust_first)
+
+
+def trust_first(source: Source, now: datetime) -> Seen:
+    """Vouch for a manifest and its log by hand, before which none of its issuer is taken.
+
+    Raises:
+        Refused: as :func:`verify_present`; ``STATE_EXISTS`` where somebody vouched already.
+    """
+    manifest, log = _verify(source, now)
+    return state.trust_first(source.seen, _observation(manifest, log), now)
+
+
+def read_log(source: Source, manifest: Manifest, now: datetime) -> Log:
+    """The withdrawals log as it stands now, which must extend what the manifest binds.
+
+    Raises:
+        Refused: ``WITHDRAWALS_*``.
+    """
+    limits, bound = manifest.head.defaults, manifest.head.withdrawals
+    log = withdrawals.load(source.withdrawals, load_trust(source.trust), now,
+                           limits.clock_skew_s, limits.max_withdrawals_age_s)  # fmt: skip
+    if not log.extends(bound.entries, bound.sha256):
+        raise Refused("WITHDRAWALS_ROLLED_BACK", "it does not hold what the manifest binds",
+                      withdrawals.LOG, "fetch the log that belongs to the manifest")  # fmt: skip
+    return log
+
+
+def _verify(source: Source, now: datetime) -> tuple[Manifest, Log]:
+    manifest = load(source.manifest, load_trust(source.trust), now)
+    return manifest, read_log(source, manifest, now)
+
+
+def _observation(manifest: Manifest, log: Log) -> Observation:
+    head = manifest.head
+    return Observation(
+        head.issuer, head.epoch, manifest.sha256, head.prev, head.counts.consent,
+        head.counts.exclusions, len(log.entries), log.sha256,
+    )  # fmt: skip
