@@ -34,6 +34,10 @@ COMMANDS = {
     "report": "write report.html from a run directory",
     "run": "gate, train, probe and report in one go",
 }
+TOOLS = {
+    "explain": ("say why a meeting was admitted or denied", "harness.consent.explain"),
+    "manifest": ("make, lint, sign, compare and trust manifests", "harness.consent.desk"),
+}
 STAGE_MODULES = {
     "gate": "harness.consent.gate",
     "train": "harness.training.fit",
@@ -83,18 +87,22 @@ def dispatch(words: Sequence[str]) -> int:
         return complete(list(words))
     elif first in COMMANDS:
         return HydraCommand(first, list(words[1:]))()
+    elif first in TOOLS:
+        return int(importlib.import_module(TOOLS[first][1]).main(list(words[1:])))
     else:
-        raise UsageError("COMMAND", f"no command '{first}'", "", _near(first, COMMANDS))
+        known = [*COMMANDS, *TOOLS]
+        raise UsageError("COMMAND", f"no command '{first}'", "", _near(first, known))
     return ExitCode.DONE
 
 
 def usage() -> str:
     """Help of the command as a whole."""
-    rows = "\n".join(f"  {name:<8}{line}" for name, line in COMMANDS.items())
+    lines = COMMANDS | {name: line for name, (line, _) in TOOLS.items()}
+    rows = "\n".join(f"  {name:<10}{line}" for name, line in lines.items())
     return (
         "harness: consent-gated fine-tuning on meetings, and proof of what the model kept\n\n"
         f"usage: harness COMMAND [group=option] [key=value] [-m]\n\n{rows}\n\n"
-        "harness COMMAND --help lists its groups and settings.\n"
+        "harness COMMAND --help lists its groups and settings; explain and manifest have flags.\n"
         'eval "$(harness -sc install=bash)" completes commands, groups and keys (also zsh, fish).\n'
         "HARNESS_DEBUG=1 shows the traceback of an internal error."
     )
@@ -140,7 +148,8 @@ def complete(words: list[str]) -> int:
         os.environ["COMP_LINE"] = f"{program} {rest}"
         return HydraCommand(command, words)()
     if not space:
-        print(" ".join(name for name in COMMANDS if name.startswith(command)))
+        names = [*COMMANDS, *TOOLS]
+        print(" ".join(name for name in names if name.startswith(command)))
     return ExitCode.DONE
 
 

@@ -55,6 +55,29 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def load_config(path: Path) -> Config:
+    """The settings that the last command of a run directory resolved.
+
+    Raises:
+        Refused: ``RUN_FILE`` where config.yaml is missing or unreadable.
+    """
+    config = Config()
+    try:
+        lines = (path / "config.yaml").read_text(encoding="utf-8").splitlines()
+        for key, value in (line.split(": ", 1) for line in lines):
+            *sections, name = key.split(".")
+            section: Any = config
+            for part in sections:
+                section = getattr(section, part)
+            if not hasattr(section, name):
+                raise ValueError
+            setattr(section, name, json.loads(value))
+    except (OSError, ValueError, AttributeError):
+        raise Refused("RUN_FILE", "no readable settings of a run", "config.yaml",
+                      "name a run directory") from None  # fmt: skip
+    return config
+
+
 @dataclass
 class Attempt:
     """One claimed attempt at a stage.

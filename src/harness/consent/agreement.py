@@ -87,6 +87,11 @@ class Agreement:
             found[start:end] = block.codes()
         return found
 
+    def decisive(self, rows: Numbers) -> Numbers:
+        """The events, as rows of the frame, that the codes of some roster rows come from."""
+        pairs = Pairs(self, rows)
+        return np.unique(pairs.event[pairs.decisive()])
+
     def _blocks(self, rows: Numbers) -> Iterator[tuple[int, int]]:
         counts = np.cumsum(self.frame.last_event[rows] - self.frame.first_event[rows])
         start = 0
@@ -290,6 +295,12 @@ class Pairs:
         faults = np.uint64(0) if self.ask.recording_axis else self._join(self._faults(), decisive)
         near = self._join(gaps, self._nearest())
         return np.where(is_heard, np.where(restricted, denied, faults), self._explained(near))
+
+    def decisive(self) -> Mask:
+        """The pairs that decide: the latest that are heard, else the nearest that permit."""
+        heard = np.where(self.permits, self._gaps() == 0, self._reached)
+        decisive, is_heard = self._latest(heard)
+        return np.asarray(np.where(is_heard[self.place], decisive, self._nearest()))
 
     def _explained(self, near: Codes) -> Codes:
         has_any = self._any(self.permits)

@@ -50,6 +50,16 @@ class Exclusions:
         size, origins = self.frame.meetings.size, self.frame.origins(modality)
         return self._codes(kinds, size, origins, modality, MEETING)
 
+    def concerning(self, modality: Modality) -> list[ExclusionRule]:
+        """The rules that exclude one modality of any meeting of the frame, or somebody in one."""
+        every, found = self.rules, []
+        for rule in every:
+            self.rules = [rule]
+            if self.meetings(modality).any() or self.people(modality).any():
+                found.append(rule)
+        self.rules = every
+        return found
+
     def people(self, modality: Modality) -> Codes:
         """Codes of each roster row for one modality, by rules about people."""
         origins = self.frame.origins(modality)[self.frame.meeting]

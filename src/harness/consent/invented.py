@@ -172,8 +172,7 @@ def invented_draft(gatherings: Sequence[Gathering], seed: str, validation: Itera
         content, tuple(register.consent), tuple(register.exclusions), tuple(split),
     )  # fmt: skip
     scope = Scope(CONTROLLER, (), OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,), (PLACE,))
-    issuer = f"{CONTROLLER}/privacy/{seed.partition('-')[0]}"
-    return Draft(issuer, scope, DEFAULTS, Draw(seed, True), tables)
+    return Draft(f"{CONTROLLER}/privacy", scope, DEFAULTS, Draw(seed, True), tables)
 
 
 def withheld_tag(source: RuleSource) -> str:

@@ -225,7 +225,7 @@ def load_at_any_time(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
     _check_signature(data, read_once(folder, SIGNATURE, 2 * HEAD_LIMIT, "MANIFEST"), trust, now)
     head = _read_head(data)
     tables = _read_tables(folder, head)
-    _check_references(head, tables)
+    check_references(head.scope.purposes, tables)
     return Manifest(head, sha256_hex(data), trust.sha256, tables)
 
 
@@ -295,8 +295,16 @@ def _read_table(folder: Path, entry: FileEntry, table: str, head: Head) -> tuple
     return rows
 
 
-def _check_references(head: Head, tables: Tables) -> None:
-    """Names that resolve to nothing: a mistyped withdrawal must not silently withdraw nothing."""
+def check_references(purposes: tuple[str, ...], tables: Tables) -> None:
+    """Refuse names that resolve to nothing: a mistyped withdrawal would withdraw nothing.
+
+    Args:
+        purposes: of the scope, beside those of the policies.
+        tables: all of a manifest.
+
+    Raises:
+        Refused: ``UNKNOWN_REFERENCE``, ``EVENT_SEQUENCE_GAP``.
+    """
     series = {row.meeting_id: row.series_id for row in tables.meetings}
     for file in ("participants", "content", "split"):
         for n, row in enumerate(getattr(tables, file), 1):
@@ -305,15 +313,14 @@ def _check_references(head: Head, tables: Tables) -> None:
     for n, split_row in enumerate(tables.split, 1):
         if split_row.series_id != series[split_row.meeting_id]:
             _dangling("split", n, "series_id")
-    _check_event_references(head, tables, series)
+    _check_event_references(purposes, tables, series)
     for n, rule in enumerate(tables.exclusions, 1):
         if not {*rule.scope.meetings} <= {*series, ALL}:
             _dangling("exclusions", n, "scope")
 
 
-def _check_event_references(head: Head, tables: Tables, series: dict[str, str]) -> None:
-    purposes = {name for policy in tables.policies for name in policy.purposes}
-    purposes |= {*head.scope.purposes}
+def _check_event_references(scope: tuple[str, ...], tables: Tables, series: dict[str, str]) -> None:
+    purposes = {name for policy in tables.policies for name in policy.purposes} | {*scope}
     meetings, names = {*series, ALL}, {*series.values(), ALL}
     for n, event in enumerate(tables.consent, 1):
         if not {*event.purposes} <= purposes:

@@ -4,6 +4,7 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from harness.consent.manifest import LogHead, Manifest, load_at_any_time
 from harness.consent.present import Source, trust_first, verify_present
 from harness.consent.records import Declared, MeetingRow, Role
 from harness.consent.signing import KeyRole, create_key, load_trust, save_trust, trust_root
+from harness.digest import digest_of
 from harness.errors import UsageError
 from harness.meetings.model import Modality
 from harness.meetings.qmsum import read, series_of
@@ -39,19 +41,34 @@ def prepare(data: Data) -> Source:
         Refused: a code of manifest or trust root.
         UsageError: ``CONFIG_VALUE`` when a place is not named or does not exist.
     """
+    source = locate(data)
+    if data.source == "folder":
+        return source
+    _own_trust(data)
+    demo = data.source == "demo"
+    draft = (
+        _demo_draft(source, data.seed)
+        if demo
+        else qmsum_draft(source.store, data.series, data.seed)
+    )
+    _sign_if_due(source, replace(draft, issuer=f"{draft.issuer}/{_name(data)}"), data)
+    return source
+
+
+def locate(data: Data) -> Source:
+    """Where the data of a run lie; nothing is made.
+
+    Raises:
+        UsageError: ``CONFIG_VALUE`` when a place is not named or does not exist.
+    """
+    seen = Path(data.state or Path(data.work) / "last-seen.json")
     if data.source == "folder":
         manifest = _folder("data.manifest", data.manifest)
         log = _folder("data.withdrawals", data.withdrawals)
-        return Source(_folder("data.root", data.root), manifest, _trust(data), log, _seen(data))
-    folder = Path(data.work) / data.source
+        return Source(_folder("data.root", data.root), manifest, _trust(data), log, seen)
+    folder = Path(data.work) / _name(data)
     store = folder / "store" if data.source == "demo" else _folder("data.root", data.root)
-    source = Source(
-        store, folder / "manifest", _own_trust(data), folder / "withdrawals", _seen(data)
-    )
-    demo = data.source == "demo"
-    draft = _demo_draft(source, data.seed) if demo else qmsum_draft(store, data.series, data.seed)
-    _sign_if_due(source, draft, data)
-    return source
+    return Source(store, folder / "manifest", _trust(data), folder / "withdrawals", seen)
 
 
 def qmsum_draft(store: Path, series: Sequence[str], seed: int) -> Draft:
@@ -148,21 +165,24 @@ def _sign_if_due(source: Source, draft: Draft, data: Data) -> None:
         verify_present(source, now)  # no epoch is left out, also where nothing is run under it
 
 
-def _seen(data: Data) -> Path:
-    return Path(data.state or Path(data.work) / "last-seen.json")
+def _name(data: Data) -> str:
+    """Folder and issuer of a source: one chain of epochs for each of its variants."""
+    variant = {"seed": data.seed, "series": sorted(data.series)}
+    if variant == {"seed": 0, "series": []}:
+        return data.source
+    return f"{data.source}-{digest_of(variant)[:8]}"
 
 
 def _trust(data: Data) -> Path:
     return Path(os.environ.get("HARNESS_TRUST") or Path(data.work) / "trust.json")
 
 
-def _own_trust(data: Data) -> Path:
-    """The trust root of a source that signs for itself; made with its keys on first use."""
+def _own_trust(data: Data) -> None:
+    """Make the trust root of a source that signs for itself, with its keys, on first use."""
     path = _trust(data)
     if not path.exists() and not os.environ.get("HARNESS_TRUST"):
         keys = [(_key(data, role), (role,)) for role in KeyRole]
         save_trust(path, trust_root(keys))
-    return path
 
 
 def _key(data: Data, role: KeyRole) -> Ed25519PrivateKey:

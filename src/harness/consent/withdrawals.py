@@ -146,7 +146,7 @@ def load(folder: Path, trust: TrustRoot, now: datetime, skew_s: int, max_age_s: 
     Raises:
         Refused: a ``WITHDRAWALS_*`` code, or what :func:`records.parse` raises for entries.
     """
-    log = _read_settled(folder, trust, now)
+    log = read_at_any_time(folder, trust, now)
     age = (now - log.as_of).total_seconds()
     if age < -skew_s:
         raise Refused("WITHDRAWALS_NOT_YET_VALID", "signed for a time after this machine's",
@@ -229,7 +229,8 @@ def _event(entry: Entry, digest: str) -> ConsentEvent:
     )
 
 
-def _read_settled(folder: Path, trust: TrustRoot, at: datetime) -> Log:
+def read_at_any_time(folder: Path, trust: TrustRoot, at: datetime) -> Log:
+    """As :func:`load` without regard to its age: to explain or go on, not to permit."""
     for _ in range(READS - 1):
         try:
             return _verified(*_both(folder), trust, at)

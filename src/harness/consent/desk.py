@@ -1,0 +1,194 @@
+"""``harness manifest``: where manifests are made, checked, signed, compared and trusted."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.consent import drafting, withdrawals
+from harness.consent.manifest import LogHead, load_at_any_time
+from harness.consent.present import Source, trust_first
+from harness.consent.records import format_time, parse_lines, to_json
+from harness.consent.signing import (
+    KeyRole,
+    create_key,
+    load_key,
+    load_trust,
+    save_trust,
+    trust_root,
+)
+from harness.errors import ExitCode, Refused, UsageError
+
+DAY = timedelta(days=1)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one subcommand; return the exit code.
+
+    Args:
+        words: the command line after ``harness manifest``.
+
+    Raises:
+        UsageError: ``FLAG`` for what argparse does not take.
+        Refused: of what is signed, read or trusted.
+    """
+    arguments = _parser().parse_args(words)
+    work: Callable[[argparse.Namespace], int] = arguments.work
+    return work(arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("FLAG", message, "", f"see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="harness manifest", description="Make, check, sign, compare and trust manifests; "
+        "docs/manifest.md says what they are.",
+    )  # fmt: skip
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, work: Callable[[argparse.Namespace], int], text: str) -> _Parser:
+        found: _Parser = commands.add_parser(name, help=text, description=text)
+        found.set_defaults(work=work)
+        return found
+
+    keygen = command("keygen", _keygen, "make a private key for each role, and a trust root")
+    keygen.add_argument("folder", type=Path, help="where ROLE.pem are written, mode 0600")
+    keygen.add_argument("trust", type=Path, help="the trust root, public; pin it on every node")
+    new = command("new", _new, "write an empty draft with the strictest terms")
+    new.add_argument("draft", type=Path)
+    lint = command("lint", _lint, "list every error and warning by file, row and field")
+    lint.add_argument("folder", type=Path, help="a draft, or a manifest directory")
+    sign = command("sign", _sign, "sign a draft as the next epoch of a manifest")
+    sign.add_argument("draft", type=Path)
+    sign.add_argument("manifest", type=Path, help="replaced as a whole")
+    _add(sign, "--key", "private keys of the role manifest", nargs="+", required=True)
+    _add(sign, "--log", "folder of the withdrawals log", required=True)
+    _add_trust(sign)
+    sign.add_argument("--hours", type=float, default=24.0, help="how long it holds (default 24)")
+    diff = command("diff", _diff, "compare two signed manifests by terms and rows")
+    diff.add_argument("old", type=Path)
+    diff.add_argument("new", type=Path)
+    _add_trust(diff)
+    log = command("log", _log, "add withdrawals to a log, or say anew that these are all")
+    log.add_argument("folder", type=Path)
+    _add(log, "--key", "private keys of the role log", nargs="+", required=True)
+    _add(log, "--add", "file of withdrawals, a JSON object a line")
+    _add_trust(log)
+    trust = command("trust-first", _trust_first, "vouch for an issuer's first manifest by hand")
+    trust.add_argument("manifest", type=Path)
+    _add(trust, "--log", "folder of the withdrawals log", required=True)
+    _add(trust, "--state", "file of the last-seen state", required=True)
+    trust.add_argument("--sha256", required=True,
+                       help="of MANIFEST.json, as the issuer told it elsewhere")  # fmt: skip
+    _add_trust(trust)
+    return parser
+
+
+def _add(
+    parser: _Parser, name: str, text: str, nargs: str | None = None, required: bool = False
+) -> None:
+    parser.add_argument(name, type=Path, help=text, nargs=nargs, required=required)
+
+
+def _add_trust(parser: _Parser) -> None:
+    given = os.environ.get("HARNESS_TRUST")
+    parser.add_argument("--trust", type=Path, default=given and Path(given), required=not given,
+                        help="the trust root (default: HARNESS_TRUST)")  # fmt: skip
+
+
+def _keygen(arguments: argparse.Namespace) -> int:
+    if arguments.trust.exists():
+        raise Refused("TRUST_EXISTS", "a trust root is there already", arguments.trust.name,
+                      "name another file")  # fmt: skip
+    keys = [(create_key(arguments.folder / f"{role}.pem"), (role,)) for role in KeyRole]
+    root = trust_root(keys)
+    save_trust(arguments.trust, root)
+    for key in root.keys:
+        print(f"{key.roles[0]:<9}{key.keyid}")
+    print(f"trust root {root.sha256}")
+    return ExitCode.DONE
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    drafting.new_draft(arguments.draft)
+    print(f"draft: {arguments.draft}; set its {drafting.TERMS}, fill its tables, then lint it")
+    return ExitCode.DONE
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    errors, warnings = drafting.lint(arguments.folder, datetime.now(UTC))
+    for kind, found in (("error", errors), ("warning", warnings)):
+        for problem in found:
+            print(f"{kind}: {problem}")
+    print(f"{len(errors)} errors, {len(warnings)} warnings")
+    return ExitCode.REFUSED if errors else ExitCode.DONE
+
+
+def _sign(arguments: argparse.Namespace) -> int:
+    now, trust = datetime.now(UTC).replace(microsecond=0), load_trust(arguments.trust)
+    draft = drafting.read_draft(arguments.draft)
+    limits = draft.defaults
+    log = withdrawals.load(arguments.log, trust, now, limits.clock_skew_s,
+                           limits.max_withdrawals_age_s)  # fmt: skip
+    head = drafting.sign_draft(
+        arguments.manifest, draft, [load_key(path) for path in arguments.key], trust,
+        LogHead(len(log.entries), log.sha256), now, timedelta(hours=arguments.hours),
+    )  # fmt: skip
+    signed = load_at_any_time(arguments.manifest, trust, now)
+    print(f"epoch {head.epoch}, until {format_time(head.expires)}\nsha256 {signed.sha256}")
+    return ExitCode.DONE
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    now, trust = datetime.now(UTC), load_trust(arguments.trust)
+    old, new = (load_at_any_time(path, trust, now) for path in (arguments.old, arguments.new))
+    terms, changes = drafting.differences(old, new)
+    table = Table("table", "added", "removed", "changed",
+                  title=f"epoch {old.head.epoch} to {new.head.epoch}")  # fmt: skip
+    for change in changes:
+        table.add_row(change.table, *map(str, (change.added, change.removed, change.changed)))
+    Console().print(table)
+    print(f"terms changed: {', '.join(terms) or 'none'}")
+    return ExitCode.DONE
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    now, trust = datetime.now(UTC), load_trust(arguments.trust)
+    entries: tuple[withdrawals.Withdrawal, ...] = ()
+    if arguments.add:
+        entries = parse_lines(withdrawals.Withdrawal, _bytes(arguments.add), arguments.add.name)
+    keys = [load_key(path) for path in arguments.key]
+    log = withdrawals.append(arguments.folder, entries, keys, trust, now)
+    print(json.dumps({"entries": len(log.entries), "sha256": log.sha256,
+                      "as_of": format_time(log.as_of)}))  # fmt: skip
+    return ExitCode.DONE
+
+
+def _trust_first(arguments: argparse.Namespace) -> int:
+    now = datetime.now(UTC)
+    manifest = load_at_any_time(arguments.manifest, load_trust(arguments.trust), now)
+    if manifest.sha256 != arguments.sha256:
+        raise Refused("MANIFEST_HASH_MISMATCH", "it is not the manifest that the issuer named",
+                      "--sha256", "compare with the issuer again")  # fmt: skip
+    source = Source(Path(), arguments.manifest, arguments.trust, arguments.log, arguments.state)
+    seen = trust_first(source, now)
+    print(f"trusted: {seen.issuer}, epoch {seen.epoch}")
+    print(json.dumps(to_json(seen.trust_first)))
+    return ExitCode.DONE
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused("FILE_MISSING", f"cannot be read ({error.strerror})", path.name,
+                      "name another file") from None  # fmt: skip

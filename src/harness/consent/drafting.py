@@ -1,0 +1,269 @@
+"""Drafts of manifests: a folder of tables and terms that people edit, lint, sign and compare."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from harness.consent.authoring import Draft, draft_of, replace_folder, write_manifest
+from harness.consent.manifest import (
+    HEAD,
+    TABLE_LIMIT,
+    TABLES,
+    Defaults,
+    Draw,
+    Head,
+    LogHead,
+    Manifest,
+    Mode,
+    OnWithdrawal,
+    Scope,
+    Tables,
+    check_references,
+    load_at_any_time,
+)
+from harness.consent.reading import read_once
+from harness.consent.records import (
+    ConsentType,
+    Id,
+    Operation,
+    parse,
+    record,
+    to_json,
+    unique,
+)
+from harness.consent.signing import TrustRoot
+from harness.digest import strict_json
+from harness.errors import Refused
+from harness.meetings.model import Modality
+from harness.rundir import write_json
+
+TERMS = "TERMS.json"
+TERMS_LIMIT = 64 * 1024
+REVIEW_EVERY = timedelta(days=365)
+
+
+@record
+class Terms:
+    """What a draft says beside its tables; ``harness manifest new`` writes the strictest."""
+
+    issuer: Id
+    scope: Scope
+    defaults: Defaults
+    split: Draw
+
+
+STRICTEST = Terms(
+    "https://example.org/privacy",
+    Scope("https://example.org", (), (Operation.FINE_TUNING,), ("dpv:ResearchAndDevelopment",),
+          (Modality.TRANSCRIPT,), ()),
+    Defaults(Mode.UNANIMOUS, ConsentType.EXPLICIT, clock_skew_s=300, max_consent_age_days=365,
+             min_speakers=3, max_dropped_percent=50, max_withdrawals_age_s=86_400,
+             on_withdrawal=OnWithdrawal.ABORT),
+    Draw("change-me", False),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """How many rows of a table were added, removed and changed, by the ids that name a row."""
+
+    table: str
+    added: int
+    removed: int
+    changed: int
+
+
+def new_draft(folder: Path) -> None:
+    """Write an empty draft with the strictest terms.
+
+    Raises:
+        Refused: ``DRAFT_EXISTS`` when the folder is there.
+    """
+    if folder.exists():
+        raise Refused("DRAFT_EXISTS", "it is there already", folder.name, "name another folder")
+
+    def fill(target: Path) -> None:
+        write_json(target / TERMS, to_json(STRICTEST))
+        for name in TABLES:
+            (target / f"{name}.jsonl").write_bytes(b"")
+
+    replace_folder(folder, fill)
+
+
+def lint(folder: Path, now: datetime) -> tuple[list[Refused], list[Refused]]:
+    """Errors and warnings of a draft or of a manifest's tables, in the order of files and rows.
+
+    Args:
+        folder: of a draft, or a manifest directory.
+        now: clock, for warnings about what runs out.
+    """
+    errors, tables = [], {}
+    try:
+        scope = _scope(folder)
+    except Refused as error:
+        errors.append(error)
+    for name, (kind, key) in TABLES.items():
+        rows, found = _read_table(folder, name, kind)
+        errors += found or _refusals(unique, rows, key, f"{name}.jsonl")
+        tables[name] = tuple(rows)
+    if errors:
+        return errors, []
+    whole = Tables(**tables)
+    errors = _refusals(check_references, scope.purposes, whole)
+    return errors, [*_warnings(whole, scope, now)]
+
+
+def read_draft(folder: Path) -> Draft:
+    """Read a draft that has no errors.
+
+    Raises:
+        Refused: the first problem.
+    """
+    terms = _read_terms(folder)
+    tables = {}
+    for name, (kind, key) in TABLES.items():
+        rows, errors = _read_table(folder, name, kind)
+        for error in errors:
+            raise error
+        unique(rows, key, f"{name}.jsonl")
+        tables[name] = tuple(rows)
+    whole = Tables(**tables)
+    check_references(terms.scope.purposes, whole)
+    return Draft(terms.issuer, terms.scope, terms.defaults, terms.split, whole)
+
+
+def sign_draft(
+    folder: Path, draft: Draft, keys: Sequence[Ed25519PrivateKey], trust: TrustRoot,
+    log: LogHead, now: datetime, lifetime: timedelta,
+) -> Head:  # fmt: skip
+    """Sign a draft as the next epoch of the manifest that stands in a folder.
+
+    Args:
+        folder: the manifest directory, replaced as a whole.
+        draft: what is signed.
+        keys: private keys of the role ``manifest``.
+        trust: pinned keys, to verify what stands there.
+        log: head of the withdrawals log that the draft takes in.
+        now: when it begins to hold.
+        lifetime: how long it holds.
+
+    Raises:
+        Refused: a code of the old manifest; ``DRAFT_FORGETS`` when consent events or exclusion
+            rules of the old one are missing or changed: these only grow.
+    """
+    epoch, prev = 1, None
+    if folder.exists():
+        old = load_at_any_time(folder, trust, now)
+        _check_grows(old, draft, now)
+        epoch, prev = old.head.epoch + 1, old.sha256
+    return write_manifest(folder, draft, keys, now, now + lifetime, epoch, prev, log)
+
+
+def differences(old: Manifest, new: Manifest) -> tuple[list[str], list[Change]]:
+    """What changed between two manifests: names of terms, and counts of rows by table."""
+    mine, other = draft_of(old), draft_of(new)
+    terms = [n for n in ("issuer", "scope", "defaults", "split") if _differs(mine, other, n)]
+    return terms, [_compare(name, mine.tables, other.tables) for name in TABLES]
+
+
+def _differs(old: Draft, new: Draft, name: str) -> bool:
+    return bool(getattr(old, name) != getattr(new, name))
+
+
+def _compare(name: str, old: Tables, new: Tables) -> Change:
+    before, after = _by_key(name, old), _by_key(name, new)
+    both = before.keys() & after.keys()
+    return Change(
+        name, len(after.keys() - both), len(before.keys() - both),
+        sum(before[key] != after[key] for key in both),
+    )  # fmt: skip
+
+
+def _by_key(name: str, tables: Tables) -> dict[tuple[Any, ...], Any]:
+    key = TABLES[name][1]
+    return {tuple(getattr(row, k) for k in key): row for row in getattr(tables, name)}
+
+
+def _check_grows(old: Manifest, draft: Draft, now: datetime) -> None:
+    """Consent events stay as they are; of an exclusion rule only an end ahead of now may come."""
+    events, rules = _by_key("consent", draft.tables), _by_key("exclusions", draft.tables)
+    for n, event in enumerate(old.tables.consent, 1):
+        if events.get((event.event_id,)) != event:
+            _forgets("consent", n, old)
+    for n, rule in enumerate(old.tables.exclusions, 1):
+        found = rules.get((rule.rule_id,))
+        until = found and found.effective_until
+        ended = until is not None and until >= now
+        if (
+            found is None
+            or (replace(found, effective_until=rule.effective_until) != rule)
+            or (found != rule and not ended)
+        ):
+            _forgets("exclusions", n, old)
+
+
+def _forgets(table: str, n: int, old: Manifest) -> NoReturn:
+    raise Refused("DRAFT_FORGETS", "a row of the last epoch is missing or changed",
+                  f"{table}.jsonl row {n} of epoch {old.head.epoch}",
+                  "restore it: consent ends by a new event, a rule by effective_until ahead of "
+                  "now")  # fmt: skip
+
+
+def _read_table(folder: Path, name: str, kind: type[Any]) -> tuple[list[Any], list[Refused]]:
+    """Rows of a table that can be read, and the refusal of each that cannot."""
+    file = f"{name}.jsonl"
+    try:
+        data = read_once(folder, file, TABLE_LIMIT, "DRAFT")
+    except Refused as error:
+        return [], [error]
+    rows: list[Any] = []
+    *lines, rest = data.split(b"\n")
+    errors = [Refused("SCHEMA_INVALID", "the last line has no end", file, "end it")] if rest else []
+    for n, line in enumerate([*lines, rest] if rest else lines, 1):
+        where = f"{file} row {n}"
+        try:
+            rows.append(parse(kind, strict_json(line, where), where))
+        except Refused as error:
+            errors.append(error)
+    return rows, errors
+
+
+def _warnings(tables: Tables, scope: Scope, now: datetime) -> Iterator[Refused]:
+    for n, row in enumerate(tables.jurisdictions, 1):
+        if now - row.reviewed_on > REVIEW_EVERY:
+            yield Refused("REVIEW_DUE", "not reviewed for a year", f"jurisdictions.jsonl row {n}",
+                          "have counsel look at it again")  # fmt: skip
+    known = {row.code for row in tables.jurisdictions}
+    if not scope.jurisdictions or not known.issuperset(scope.jurisdictions):
+        yield Refused("NOTHING_CAN_BE_ADMITTED", "no rule for a place of scope.jurisdictions",
+                      "jurisdictions.jsonl", "add a row for each")  # fmt: skip
+    split = {row.meeting_id for row in tables.split}
+    for n, meeting in enumerate(tables.meetings, 1):
+        if meeting.meeting_id not in split:
+            yield Refused("SPLIT_UNASSIGNED", "it has no arm", f"meetings.jsonl row {n}",
+                          "draw the split again if it may be used")  # fmt: skip
+
+
+def _read_terms(folder: Path) -> Terms:
+    data = read_once(folder, TERMS, TERMS_LIMIT, "DRAFT")
+    return parse(Terms, strict_json(data, TERMS), TERMS)
+
+
+def _scope(folder: Path) -> Scope:
+    if not (folder / HEAD).exists():
+        return _read_terms(folder).scope
+    value = json.loads(read_once(folder, HEAD, TERMS_LIMIT, "DRAFT"))
+    return parse(Scope, value["scope"], f"{HEAD} key scope")
+
+
+def _refusals(work: Callable[..., object], *arguments: object) -> list[Refused]:
+    try:
+        work(*arguments)
+    except Refused as error:
+        return [error]
+    return []

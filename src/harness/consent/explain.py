@@ -1,0 +1,186 @@
+"""``harness explain``: why a meeting, or a turn of it, was admitted or denied, in sentences.
+
+The decision is made again from the signed manifest, with the clock of the run's gate, for this one
+meeting; the events and rules that decided are named by their ids.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from harness.config import Config
+from harness.consent import withdrawals
+from harness.consent.agreement import Agreement
+from harness.consent.bits import PERSON
+from harness.consent.columns import microseconds
+from harness.consent.decide import Rulings, rule_tables
+from harness.consent.demands import DemandColumns
+from harness.consent.exclusion import Exclusions
+from harness.consent.frame import Frame
+from harness.consent.manifest import Head, Tables, load_at_any_time
+from harness.consent.policy import Policies
+from harness.consent.present import Source
+from harness.consent.reasons import sentence
+from harness.consent.records import Arm, ConsentEvent, Operation, format_time, parse_time
+from harness.consent.request import Request, Use
+from harness.consent.signing import load_trust
+from harness.consent.sources import locate
+from harness.errors import ExitCode, Refused, UsageError
+from harness.meetings.model import Modality
+from harness.rundir import load_config, read_json
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; return the exit code.
+
+    Args:
+        words: the command line after ``harness explain``.
+
+    Raises:
+        UsageError: ``FLAG``.
+        Refused: ``MEETING_UNKNOWN``, ``TURN_UNKNOWN``, ``MANIFEST_CHANGED``, or a code of run
+            directory and manifest.
+    """
+    arguments = _parser().parse_args(words)
+    for line in explain(arguments.run_dir, arguments.meeting, arguments.turn):
+        print(line)
+    return ExitCode.DONE
+
+
+def explain(run_dir: Path, meeting: str, turn: str | None) -> Iterator[str]:
+    """Sentences about one meeting of a run.
+
+    Args:
+        run_dir: whose gate has decided.
+        meeting: meeting id.
+        turn: ``MODALITY/INDEX``, or an index of the only modality.
+    """
+    config, summary = load_config(run_dir), read_json(run_dir / "gate" / "summary.json")
+    now = parse_time(summary["decided_at"])
+    source = locate(config.data)
+    head, tables = _tables(source, summary, now)
+    case = _Case(config, head, _only(tables, meeting), now)
+    yield from case.meeting()
+    if turn is not None:
+        yield from _turn(run_dir, meeting, turn)
+    sha256 = summary["manifest_sha256"]
+    yield f"Decided at {format_time(now)} under epoch {head.epoch}, manifest {sha256}."
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("FLAG", message, "", f"see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="harness explain", description="Say why a meeting, or a turn, was "
+                     "admitted or denied, with the events and rules that decided.")  # fmt: skip
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("meeting", help="meeting id")
+    parser.add_argument("turn", nargs="?", help="MODALITY/INDEX, as in decisions.parquet")
+    return parser
+
+
+class _Case:
+    """One meeting, decided again."""
+
+    def __init__(self, config: Config, head: Head, tables: Tables, now: datetime) -> None:
+        job = config.job
+        self.request = Request(
+            job.controller, job.purpose, (Operation.FINE_TUNING,),
+            tuple(map(Modality, job.modalities)), frozenset({Arm.TRAIN, Arm.VALIDATION}),
+            tuple(job.recipients),
+        )  # fmt: skip
+        self.head, self.tables, self.now = head, tables, now
+        self.frame = Frame.of(tables)
+        self.events = {event.event_id: event for event in tables.consent}
+
+    def meeting(self) -> Iterator[str]:
+        rulings = rule_tables(self.head, self.tables, self.frame, self.request, self.now)
+        (row,) = self.tables.meetings
+        verdict = "admitted" if rulings.admitted[0] else "denied"
+        yield f"Meeting {row.meeting_id} of series {row.series_id} was {verdict} for training."
+        for code in rulings.codes(0):
+            yield f"  {code}: {sentence(code)}"
+        for modality in rulings.verdicts:
+            yield from self._modality(rulings, modality)
+
+    def _modality(self, rulings: Rulings, modality: Modality) -> Iterator[str]:
+        codes = rulings.modality_codes(0, modality)
+        yield f"Its {modality}: {', '.join(codes) if codes else 'nothing forbids it'}."
+        exclusions = Exclusions(
+            self.frame, self.tables.exclusions, self.request, microseconds(self.now)
+        )
+        for rule in exclusions.concerning(modality):
+            yield f"  Rule {rule.rule_id} ({rule.kind}, asked for by {rule.source}) excludes it."
+        for place, bits in enumerate(rulings.verdicts[modality].people):
+            yield from self._person(place, PERSON.names(bits), modality)
+
+    def _person(self, place: int, codes: Sequence[str], modality: Modality) -> Iterator[str]:
+        keys = self.frame.roster.table.column("subject_key")
+        key = keys[place].as_py()
+        who = f"person {key.hex()}" if key else "an unidentified label"
+        if not codes:
+            yield f"  {who}: nothing forbids it."
+        for code in codes:
+            yield f"  {who}: {code}: {sentence(code)}"
+        for event in self._decisive(place, modality) if key else ():
+            yield (f"    decided by event {event.event_id} ({event.state}, "
+                   f"{format_time(event.event_time)}, by {event.method})")  # fmt: skip
+
+    def _decisive(self, place: int, modality: Modality) -> list[ConsentEvent]:
+        use = Use(self.request, Operation.FINE_TUNING, modality, self.now, self.head)
+        demands = DemandColumns(self.frame, self.tables.jurisdictions, use)
+        policies = Policies(self.tables.policies, self.tables.policy_changes)
+        rows = Agreement(self.frame, use, policies, demands).decisive(np.array([place]))
+        ids = self.frame.events.table.column("event_id").take(rows).to_pylist()
+        return [self.events[name] for name in ids]
+
+
+def _tables(source: Source, summary: dict[str, object], now: datetime) -> tuple[Head, Tables]:
+    trust = load_trust(source.trust)
+    manifest = load_at_any_time(source.manifest, trust, now)
+    if manifest.sha256 != summary["manifest_sha256"]:
+        raise Refused("MANIFEST_CHANGED", "it is not the manifest that the run was decided under",
+                      "MANIFEST.json", "name the epoch of the run by data.manifest")  # fmt: skip
+    log = withdrawals.read_at_any_time(source.withdrawals, trust, now)
+    events = withdrawals.as_events(log)
+    return manifest.head, replace(manifest.tables, consent=(*manifest.tables.consent, *events))
+
+
+def _only(tables: Tables, meeting: str) -> Tables:
+    """The rows that concern one meeting."""
+    of_it = {
+        name: tuple(row for row in getattr(tables, name) if row.meeting_id == meeting)
+        for name in ("meetings", "participants", "content", "split")
+    }
+    if not of_it["meetings"]:
+        raise Refused("MEETING_UNKNOWN", "no such meeting in the manifest", "MEETING",
+                      "name a meeting_id of private/decisions.parquet")  # fmt: skip
+    people = {row.subject_key for row in of_it["participants"]}
+    consent = tuple(event for event in tables.consent if event.subject_key in people)
+    return replace(tables, **of_it, consent=consent)
+
+
+def _turn(run_dir: Path, meeting: str, turn: str) -> Iterator[str]:
+    modality, _, index = turn.rpartition("/")
+    table = pq.read_table(run_dir / "private" / "decisions.parquet")
+    found = [
+        row
+        for row in table.to_pylist()
+        if row["meeting_id"] == meeting and str(row["turn"]) == index
+        and (not modality or row["modality"] == modality)
+    ]  # fmt: skip
+    if len(found) != 1:
+        raise Refused("TURN_UNKNOWN", "no such turn was decided, or several", "TURN",
+                      "name MODALITY/INDEX; meetings denied whole have none")  # fmt: skip
+    (row,) = found
+    yield f"Turn {row['modality']}/{row['turn']}: {row['decision']}."
+    for code in row["codes"]:
+        yield f"  {code}: {sentence(code)}"

@@ -1,0 +1,145 @@
+"""From keys to a trusted manifest by commands alone, and each refusal on the way."""
+
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import cli
+from harness.config import Config
+from harness.consent import gate
+from harness.consent.drafting import TERMS, Terms
+from harness.consent.present import Source
+from harness.consent.records import to_json
+from harness.digest import canonical_json
+from harness.errors import Refused
+
+World = Any
+
+
+class Desk:
+    """A desk in a folder: keys, trust root, draft, log, manifest, state."""
+
+    def __init__(self, folder: Path, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.world, self.capsys = folder, world, capsys
+        assert self("keygen", folder / "keys", folder / "trust.json")[0] == 0
+        assert self.log()[0] == 0
+
+    def __call__(self, *words: object) -> tuple[int, str, str]:
+        code = cli.answer(lambda: cli.dispatch(["manifest", *map(str, words)]))
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+    def log(self, *words: object) -> tuple[int, str, str]:
+        folder = self.folder
+        return self("log", folder / "log", "--key", folder / "keys/log.pem", "--trust",
+                    folder / "trust.json", *words)  # fmt: skip
+
+    def sign(self, *words: object) -> tuple[int, str, str]:
+        folder = self.folder
+        return self("sign", folder / "draft", folder / "manifest", "--key",
+                    folder / "keys/manifest.pem", "--log", folder / "log", "--trust",
+                    folder / "trust.json", *words)  # fmt: skip
+
+    def trust_first(self, sha256: str) -> tuple[int, str, str]:
+        folder = self.folder
+        return self("trust-first", folder / "manifest", "--log", folder / "log", "--state",
+                    folder / "seen.json", "--sha256", sha256, "--trust",
+                    folder / "trust.json")  # fmt: skip
+
+    def fill(self) -> None:
+        """Put the world's rows into the draft; they hold for the real clock."""
+        draft = self.world.draft
+        ages = replace(draft.defaults, max_consent_age_days=36500)
+        terms = Terms(draft.issuer, draft.scope, ages, draft.split)
+        (self.folder / "draft" / TERMS).write_text(json.dumps(to_json(terms)))
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=36500)
+        for name, data in draft.table_bytes().items():
+            rows = [json.loads(line) for line in data.splitlines()]
+            for row in rows:
+                row |= {"valid_until": to_json(until)} if name == "consent" else {}
+                row |= {"reviewed_on": to_json(until)} if name == "jurisdictions" else {}
+            lines = b"".join(canonical_json(row) + b"\n" for row in rows)
+            (self.folder / "draft" / f"{name}.jsonl").write_bytes(lines)
+
+
+@pytest.fixture
+def desk(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(tmp_path / "desk", world, capsys)
+
+
+def test_from_keys_to_a_trusted_manifest(desk: Desk) -> None:
+    folder = desk.folder
+    assert desk("new", folder / "draft")[0] == 0
+    code, out, _ = desk("lint", folder / "draft")
+    assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warnings")
+    desk.fill()
+    assert desk("lint", folder / "draft")[:2] == (0, "0 errors, 0 warnings\n")
+    code, out, err = desk.sign()
+    assert code == 0, err
+    sha256 = out.split()[-1]
+    assert desk.trust_first("0" * 64)[0] == 4
+    assert desk.trust_first(sha256)[0] == 0
+    source = Source(desk.world.source.store, folder / "manifest", folder / "trust.json",
+                    folder / "log", folder / "seen.json")  # fmt: skip
+    assert gate.admit(source, Config(), datetime.now(UTC)).train
+    taken = {"subject_key": "b" * 32, "controller": "https://demo.example", "operations": [],
+             "purposes": [], "modalities": [], "meetings": [], "series": [],
+             "event_time": "2026-05-31T00:00:00Z", "recorded_time": "2026-05-31T00:00:00Z",
+             "verify_erasure": False}  # fmt: skip
+    (folder / "taken.jsonl").write_text(json.dumps(taken) + "\n")
+    code, out, _ = desk.log("--add", folder / "taken.jsonl")
+    assert (code, json.loads(out)["entries"]) == (0, 1)
+    with pytest.raises(Refused, match="NOTHING_ADMITTED"):
+        gate.admit(source, Config(), datetime.now(UTC))
+
+
+def test_the_next_epoch_forgets_nothing(desk: Desk) -> None:
+    folder = desk.folder
+    desk("new", folder / "draft")
+    desk.fill()
+    assert desk.sign()[0] == 0
+    shutil.copytree(folder / "manifest", folder / "old")
+    log = folder / "draft" / "consent.jsonl"
+    rows = log.read_bytes()
+    log.write_bytes(b"".join(rows.splitlines(keepends=True)[:-1]))
+    code, _, err = desk.sign()
+    assert (code, err.count("\n")) == (4, 1)
+    assert "DRAFT_FORGETS" in err
+    log.write_bytes(rows)
+    code, out, _ = desk.sign("--hours", "1")
+    assert (code, out.split()[1]) == (0, "2,")
+    code, out, _ = desk(
+        "diff", folder / "old", folder / "manifest", "--trust", folder / "trust.json"
+    )
+    assert (code, "terms changed: none" in out) == (0, True)
+
+
+def test_lint_names_every_row_that_is_off(desk: Desk) -> None:
+    folder = desk.folder
+    desk("new", folder / "draft")
+    desk.fill()
+    path = folder / "draft" / "meetings.jsonl"
+    first, second, third = path.read_bytes().splitlines()
+    path.write_bytes(first.replace(b'"tz"', b'"zt"') + b"\n" + second + b"\n{}\n" + third)
+    code, out, _ = desk("lint", folder / "draft")
+    errors = [line for line in out.splitlines() if line.startswith("error")]
+    assert code == 4
+    assert ["meetings.jsonl row 1 key zt" in errors[1], "row 3 key meeting_id" in errors[2]] == [
+        True, True
+    ]  # fmt: skip
+    assert "the last line has no end" in errors[0]
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["sing"], ["lint"], ["sign", "a", "b"], ["lint", "a", "--loudly"]]
+)
+def test_what_the_command_does_not_know_is_one_line(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.answer(lambda: cli.dispatch(["manifest", *words])) == 2
+    assert capsys.readouterr().err.count("\n") == 1
