@@ -33,8 +33,8 @@ FIRST = {
     "lora": "train", "train": "train", "probe": "probe",
 }  # fmt: skip
 TRANSIENT = {
-    "name", "run_dir", "json", "data.root", "data.manifest", "data.withdrawals", "data.state",
-    "data.work", "model.cache",
+    "name", "run_dir", "json", "data.root", "data.manifest", "data.withdrawals",
+    "data.copies_key", "data.state", "data.work", "model.cache",
     "gate.require_all", "probe.enforce", "tracking.mode", "tracking.project", "tracking.group",
 }  # fmt: skip
 

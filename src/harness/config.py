@@ -23,6 +23,7 @@ class Data:
         root: content store (folder), or the folder of QMSum's JSON files (qmsum); made for demo.
         manifest: signed manifest directory; made by a seeded rule for demo and qmsum.
         withdrawals: folder of the withdrawals log; made for demo and qmsum.
+        copies_key: file with the key of the index of excluded content, where there is one.
         state: file of the newest manifest seen (default: in ``work``); nodes may share it.
         work: where sources that make their own manifest keep it.
         seed: seed of the generator (demo) and of the consent rule (demo, qmsum).
@@ -33,6 +34,7 @@ class Data:
     root: str = ""
     manifest: str = ""
     withdrawals: str = ""
+    copies_key: str = ""
     state: str = ""
     work: str = ".harness"
     seed: int = 0
@@ -220,8 +222,8 @@ _STAGE_KEYS = {
     "report": ("data", "job", "model", "corpus", "canaries", "lora", "train", "probe"),
 }
 _TRANSIENT = {
-    "data.root", "data.manifest", "data.withdrawals", "data.state", "data.work", "model.cache",
-    "probe.enforce",
+    "data.root", "data.manifest", "data.withdrawals", "data.copies_key", "data.state",
+    "data.work", "model.cache", "probe.enforce",
 }  # fmt: skip
 
 

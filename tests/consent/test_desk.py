@@ -79,13 +79,15 @@ def test_from_keys_to_a_trusted_manifest(desk: Desk) -> None:
     assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warnings")
     desk.fill()
     assert desk("lint", folder / "draft")[:2] == (0, "0 errors, 0 warnings\n")
-    code, out, err = desk.sign()
+    index = ("--store", desk.world.source.store, "--copies-key", folder / "keys" / "copies.key")
+    assert desk.sign(*index[2:])[0] == 2
+    code, out, err = desk.sign(*index)
     assert code == 0, err
     sha256 = out.split()[-1]
     assert desk.trust_first("0" * 64)[0] == 4
     assert desk.trust_first(sha256)[0] == 0
     source = Source(desk.world.source.store, folder / "manifest", folder / "trust.json",
-                    folder / "log", folder / "seen.json")  # fmt: skip
+                    folder / "log", folder / "seen.json", index[-1])  # fmt: skip
     assert gate.admit(source, Config(), datetime.now(UTC)).train
     taken = {"subject_key": "b" * 32, "controller": "https://demo.example", "operations": [],
              "purposes": [], "modalities": [], "meetings": [], "series": [],

@@ -49,7 +49,7 @@ def rule(world: World) -> tuple[Tables, Rulings]:
     defaults = parse(Defaults, world.head["defaults"], "defaults")
     counts = Counts(**{name: len(rows) for name, rows in world.tables.items()})
     head = Head("harness/manifest/v1", 1, None, LONG_AGO, FAR_OFF, "issuer", scope, defaults,
-                Draw("seed", False), LogHead(0, None), (), counts)  # fmt: skip
+                Draw("seed", False), LogHead(0, None), None, (), counts)  # fmt: skip
     now = parse_time(world.now)
     return tables, rule_tables(head, tables, Frame.of(tables), request, now)
 

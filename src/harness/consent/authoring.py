@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.consent.content import parse_turns
 from harness.consent.manifest import (
+    COPIES,
     HEAD,
     SCHEMA,
     SIGNATURE,
@@ -22,6 +23,7 @@ from harness.consent.manifest import (
     Draw,
     FileEntry,
     Head,
+    IndexEntry,
     LogHead,
     Manifest,
     Scope,
@@ -84,6 +86,7 @@ def write_manifest(
     epoch: int = 1,
     prev: str | None = None,
     log: LogHead = NO_WITHDRAWALS,
+    copies: bytes | None = None,
 ) -> Head:
     """Write and sign a manifest directory; one that stands there is replaced as a whole.
 
@@ -96,6 +99,7 @@ def write_manifest(
         epoch: number of this manifest, rising.
         prev: SHA-256 of the MANIFEST.json before it.
         log: head of the withdrawals log that the tables take in, at least.
+        copies: index of excluded content, see :mod:`harness.consent.copies`.
     """
     files = draft.table_bytes()
     rows = {name: len(getattr(draft.tables, name)) for name in TABLES}
@@ -104,17 +108,23 @@ def write_manifest(
         for name, data in files.items()
     )
     head = Head(SCHEMA, epoch, prev, issued, expires, draft.issuer, draft.scope, draft.defaults,
-                draft.split, log, entries, Counts(**rows))  # fmt: skip
+                draft.split, log, _index_entry(copies), entries, Counts(**rows))  # fmt: skip
     data = canonical_json(to_json(head))
 
     def fill(target: Path) -> None:
         for name, table in files.items():
             (target / f"{name}.jsonl").write_bytes(table)
+        if copies is not None:
+            (target / COPIES).write_bytes(copies)
         (target / HEAD).write_bytes(data)
         (target / SIGNATURE).write_bytes(sign(statement(data), keys))
 
     replace_folder(folder, fill)
     return head
+
+
+def _index_entry(copies: bytes | None) -> IndexEntry | None:
+    return None if copies is None else IndexEntry(sha256_hex(copies), len(copies))
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], Any]) -> None:
@@ -217,5 +227,5 @@ def resign(
     draft = with_present_content(draft_of(manifest), store)
     return write_manifest(
         folder, draft, keys, head.issued, head.expires, head.epoch + 1, manifest.sha256,
-        head.withdrawals,
+        head.withdrawals, manifest.copies,
     )  # fmt: skip

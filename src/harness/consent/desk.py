@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.consent import drafting, withdrawals
+from harness.consent.authoring import Draft
 from harness.consent.manifest import LogHead, load_at_any_time
-from harness.consent.present import Source, trust_first
+from harness.consent.present import Source, read_copies_key, trust_first
 from harness.consent.records import format_time, parse_lines, to_json
 from harness.consent.signing import (
     KeyRole,
@@ -24,6 +25,7 @@ from harness.consent.signing import (
     trust_root,
 )
 from harness.errors import ExitCode, Refused, UsageError
+from harness.rundir import write_bytes
 
 DAY = timedelta(days=1)
 
@@ -60,8 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         found.set_defaults(work=work)
         return found
 
-    keygen = command("keygen", _keygen, "make a private key for each role, and a trust root")
-    keygen.add_argument("folder", type=Path, help="where ROLE.pem are written, mode 0600")
+    keygen = command(
+        "keygen", _keygen, "make a private key for each role, a key for the index, and a trust root"
+    )
+    keygen.add_argument("folder", type=Path, help="for ROLE.pem and copies.key, mode 0600")
     keygen.add_argument("trust", type=Path, help="the trust root, public; pin it on every node")
     new = command("new", _new, "write an empty draft with the strictest terms")
     new.add_argument("draft", type=Path)
@@ -72,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     sign.add_argument("manifest", type=Path, help="replaced as a whole")
     _add(sign, "--key", "private keys of the role manifest", nargs="+", required=True)
     _add(sign, "--log", "folder of the withdrawals log", required=True)
+    _add(sign, "--copies-key", "key of the index of excluded content, to find copies of it")
+    _add(sign, "--store", "content store, from which that index is made")
     _add_trust(sign)
     sign.add_argument("--hours", type=float, default=24.0, help="how long it holds (default 24)")
     diff = command("diff", _diff, "compare two signed manifests by terms and rows")
@@ -112,6 +118,7 @@ def _keygen(arguments: argparse.Namespace) -> int:
     keys = [(create_key(arguments.folder / f"{role}.pem"), (role,)) for role in KeyRole]
     root = trust_root(keys)
     save_trust(arguments.trust, root)
+    write_bytes(arguments.folder / "copies.key", os.urandom(32).hex().encode(), 0o600)
     for key in root.keys:
         print(f"{key.roles[0]:<9}{key.keyid}")
     print(f"trust root {root.sha256}")
@@ -142,10 +149,21 @@ def _sign(arguments: argparse.Namespace) -> int:
     head = drafting.sign_draft(
         arguments.manifest, draft, [load_key(path) for path in arguments.key], trust,
         LogHead(len(log.entries), log.sha256), now, timedelta(hours=arguments.hours),
+        _index(arguments, draft, now),
     )  # fmt: skip
     signed = load_at_any_time(arguments.manifest, trust, now)
     print(f"epoch {head.epoch}, until {format_time(head.expires)}\nsha256 {signed.sha256}")
     return ExitCode.DONE
+
+
+def _index(arguments: argparse.Namespace, draft: Draft, now: datetime) -> bytes | None:
+    """The index of excluded content, where a key for it is given."""
+    if arguments.copies_key is None:
+        return None
+    if arguments.store is None:
+        raise UsageError("FLAG", "--copies-key needs --store", "", "name the content store")
+    source = Source(arguments.store, Path(), Path(), Path(), Path(), arguments.copies_key)
+    return drafting.index_excluded(draft, arguments.store, read_copies_key(source), now)
 
 
 def _diff(arguments: argparse.Namespace) -> int:

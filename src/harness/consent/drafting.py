@@ -10,6 +10,12 @@ from typing import Any, NoReturn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.consent.authoring import Draft, draft_of, replace_folder, write_manifest
+from harness.consent.bits import Mask
+from harness.consent.columns import microseconds
+from harness.consent.content import read_turns
+from harness.consent.copies import build_index
+from harness.consent.exclusion import Exclusions
+from harness.consent.frame import Frame
 from harness.consent.manifest import (
     HEAD,
     TABLE_LIMIT,
@@ -28,17 +34,23 @@ from harness.consent.manifest import (
 )
 from harness.consent.reading import read_once
 from harness.consent.records import (
+    ALL,
+    Arm,
     ConsentType,
     Id,
     Operation,
+    RuleKind,
+    RuleSource,
     parse,
     record,
     to_json,
     unique,
 )
+from harness.consent.request import Request, concerns
 from harness.consent.signing import TrustRoot
 from harness.digest import strict_json
 from harness.errors import Refused
+from harness.meetings.formats import READERS
 from harness.meetings.model import Modality
 from harness.rundir import write_json
 
@@ -139,7 +151,7 @@ def read_draft(folder: Path) -> Draft:
 
 def sign_draft(
     folder: Path, draft: Draft, keys: Sequence[Ed25519PrivateKey], trust: TrustRoot,
-    log: LogHead, now: datetime, lifetime: timedelta,
+    log: LogHead, now: datetime, lifetime: timedelta, copies: bytes | None = None,
 ) -> Head:  # fmt: skip
     """Sign a draft as the next epoch of the manifest that stands in a folder.
 
@@ -151,6 +163,7 @@ def sign_draft(
         log: head of the withdrawals log that the draft takes in.
         now: when it begins to hold.
         lifetime: how long it holds.
+        copies: index of excluded content, see :func:`index_excluded`.
 
     Raises:
         Refused: a code of the old manifest; ``DRAFT_FORGETS`` when consent events or exclusion
@@ -161,7 +174,52 @@ def sign_draft(
         old = load_at_any_time(folder, trust, now)
         _check_grows(old, draft, now)
         epoch, prev = old.head.epoch + 1, old.sha256
-    return write_manifest(folder, draft, keys, now, now + lifetime, epoch, prev, log)
+    return write_manifest(folder, draft, keys, now, now + lifetime, epoch, prev, log, copies)
+
+
+def index_excluded(draft: Draft, store: Path, key: bytes, now: datetime) -> bytes:
+    """The index of content that people, courts or the controller exclude, to find copies of it.
+
+    This is the one time that such content is read. Left out are the sentinels of the random split
+    and rules of policy, which exclude kinds of content and nobody's words.
+
+    Args:
+        draft: whose exclusion rules count.
+        store: content store.
+        key: of the index, 32 bytes or more, kept outside manifest and run.
+        now: clock.
+    """
+    return build_index(_excluded_documents(draft, store, now), key)
+
+
+def _excluded_documents(draft: Draft, store: Path, now: datetime) -> Iterator[list[str]]:
+    tables, frame = draft.tables, Frame.of(draft.tables)
+    asked = Request(draft.scope.controller, "", tuple(Operation), tuple(Modality), frozenset(Arm),
+                    set_aside=frozenset({RuleSource.SENTINEL, RuleSource.POLICY}))  # fmt: skip
+    rules = [
+        replace(rule, scope=replace(rule.scope, purposes=(ALL,))) for rule in tables.exclusions
+    ]
+    exclusions = Exclusions(frame, rules, asked, microseconds(now))
+    codes = {m: _excluded(frame, exclusions, m) for m in Modality}
+    numbers = {row.meeting_id: n for n, row in enumerate(tables.meetings)}
+    turns = [rule for rule in exclusions.rules if rule.kind is RuleKind.TURN]
+    for row in tables.content:
+        whole = codes[row.modality][numbers[row.meeting_id]]
+        places = {
+            int(rule.value.rpartition("/")[2])
+            for rule in turns
+            if rule.value.startswith(f"{row.modality}/")
+            and concerns(rule.scope.meetings, row.meeting_id)
+        }
+        if row.format in READERS and (whole or places):
+            said = [turn.text for turn in read_turns(store, row)]
+            yield said if whole else [text for n, text in enumerate(said) if n in places]
+
+
+def _excluded(frame: Frame, exclusions: Exclusions, modality: Modality) -> Mask:
+    found = exclusions.meetings(modality) > 0
+    found[frame.meeting[exclusions.people(modality) > 0]] = True
+    return found
 
 
 def differences(old: Manifest, new: Manifest) -> tuple[list[str], list[Change]]:

@@ -211,7 +211,7 @@ class _Session:
 
     def __init__(self, source: Source, config: Config, now: datetime) -> None:
         self.present = verify_present(source, now)
-        self.config, self.now, self.store = config, self.present.now, source.store
+        self.config, self.now, self.source = config, self.present.now, source
         self.manifest, self.tables = self.present.manifest, self.present.tables
         head = self.manifest.head
         self.randomised = check_draw(head.split.seed, head.split.randomised, self.tables.split)
@@ -252,7 +252,7 @@ class _Session:
         """Decide by the rows, then read what is admitted and decide by its turns too."""
         _check_job(self.manifest, request)
         rulings = self.rule(request)
-        reader = ContentReader(self.store, self.manifest, self.rows, rulings)
+        reader = ContentReader(self.source, self.manifest, self.rows, rulings)
         return _Opened(self.rows, rulings, dict(reader.read(np.flatnonzero(rulings.admitted))))
 
     def all_kept_out(self) -> dict[str, tuple[tuple[str, str], ...]]:

@@ -40,6 +40,8 @@ SIGNATURE = "MANIFEST.dsse.json"
 PREDICATE = "https://meeting-harness.dev/consent-manifest/v1"
 HEAD_LIMIT = 64 * 1024
 TABLE_LIMIT = 512 * 1024 * 1024
+COPIES = "copies.index"
+INDEX_LIMIT = 4 * 1024 * 1024 * 1024
 
 TABLES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "policies": (Policy, ("policy_id", "version")),
@@ -141,6 +143,14 @@ class LogHead:
 
 
 @record
+class IndexEntry:
+    """Digest and size of the index of excluded content."""
+
+    sha256: Sha256
+    bytes: int
+
+
+@record
 class Head:
     """MANIFEST.json."""
 
@@ -154,6 +164,7 @@ class Head:
     defaults: Defaults
     split: Draw
     withdrawals: LogHead
+    copies: IndexEntry | None
     files: tuple[FileEntry, ...]
     counts: Counts
 
@@ -190,12 +201,14 @@ class Manifest:
         sha256: digest of its bytes.
         trust_sha256: digest of the trust root that it was verified with.
         tables: the rows.
+        copies: bytes of the index of excluded content, if there is one.
     """
 
     head: Head
     sha256: str
     trust_sha256: str
     tables: Tables
+    copies: bytes | None = None
 
 
 def load(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
@@ -226,7 +239,7 @@ def load_at_any_time(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
     head = _read_head(data)
     tables = _read_tables(folder, head)
     check_references(head.scope.purposes, tables)
-    return Manifest(head, sha256_hex(data), trust.sha256, tables)
+    return Manifest(head, sha256_hex(data), trust.sha256, tables, _read_index(folder, head))
 
 
 def statement(data: bytes) -> bytes:
@@ -266,7 +279,8 @@ def _check_clock(head: Head, now: datetime) -> None:
 def _read_tables(folder: Path, head: Head) -> Tables:
     names = {f"{table}.jsonl": table for table in TABLES}
     listed = {entry.path: entry for entry in head.files}
-    present = {path.name for path in folder.iterdir()} - {HEAD, SIGNATURE}
+    bound = {HEAD, SIGNATURE, *([COPIES] if head.copies else [])}
+    present = {path.name for path in folder.iterdir()} - bound
     for name in sorted((present | listed.keys()) - names.keys()) + sorted(present - listed.keys()):
         raise Refused("MANIFEST_FILE_EXTRA", "a file that the manifest does not bind",
                       name.encode("unicode_escape").decode(), "remove it")  # fmt: skip
@@ -277,6 +291,16 @@ def _read_tables(folder: Path, head: Head) -> Tables:
     return Tables(
         **{table: _read_table(folder, listed[name], table, head) for name, table in names.items()}
     )
+
+
+def _read_index(folder: Path, head: Head) -> bytes | None:
+    if head.copies is None:
+        return None
+    data = read_once(folder, COPIES, INDEX_LIMIT, "MANIFEST")
+    if len(data) != head.copies.bytes or sha256_hex(data) != head.copies.sha256:
+        raise Refused("MANIFEST_HASH_MISMATCH", "the index is not the one that was signed", COPIES,
+                      "restore it or have it signed again")  # fmt: skip
+    return data
 
 
 def _read_table(folder: Path, entry: FileEntry, table: str, head: Head) -> tuple[Any, ...]:

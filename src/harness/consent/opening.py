@@ -3,12 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+import numpy as np
 
 from harness.consent.content import read_turns
+from harness.consent.copies import MIN_UTTERANCE_WORDS, CopyIndex, digest_utterance, words
 from harness.consent.decide import Rulings
-from harness.consent.manifest import Manifest, Tables
+from harness.consent.manifest import COPIES, Manifest, Tables
+from harness.consent.present import Source, read_copies_key
 from harness.consent.records import Alias, ContentRow, ExclusionRule, ParticipantRow, RuleKind
+from harness.consent.request import concerns
 from harness.consent.turns import Person, TurnVerdicts, Voices, judge
 from harness.meetings.model import Modality, Turn
 
@@ -44,22 +48,57 @@ class Opened:
     verdicts: TurnVerdicts
 
 
+class Repeats:
+    """Words of excluded content, by the index and by rules of kind ``utterance``.
+
+    Args:
+        source: where the key is.
+        copies: bytes of the manifest's index, None for none.
+        rules: exclusion rules that count.
+
+    Raises:
+        Refused: ``INDEX_*``, among them ``INDEX_KEY_MISSING``.
+    """
+
+    def __init__(
+        self, source: Source, copies: bytes | None, rules: Iterable[ExclusionRule]
+    ) -> None:
+        self._rules = [rule for rule in rules if rule.kind is RuleKind.UTTERANCE]
+        needed = bool(self._rules) or copies is not None
+        self._key = read_copies_key(source) if needed else b""
+        self._index = CopyIndex.parse(copies, self._key, COPIES) if copies is not None else None
+
+    def codes(
+        self, meeting: str, modality: Modality, turns: Sequence[Turn]
+    ) -> Iterator[tuple[int, str]]:
+        """Places and codes of turns that say again what is excluded."""
+        digests = {r.value for r in self._rules if _concerns(r, meeting, modality)}
+        for place, turn in enumerate(turns if digests else ()):
+            said = words(turn.text)
+            if len(said) >= MIN_UTTERANCE_WORDS and digest_utterance(said, self._key) in digests:
+                yield place, "EXCLUDED_UTTERANCE"
+        if self._index is not None:
+            for copied in np.flatnonzero(self._index.flag([turn.text for turn in turns])):
+                yield int(copied), "EXCLUDED_COPY"
+
+
 class ContentReader:
     """Reads the content of admitted meetings.
 
     Args:
-        store: root of the content store.
+        source: content store, and key of the index.
         manifest: verified.
         rows: of the manifest by meeting.
         rulings: by the rows.
     """
 
     def __init__(
-        self, store: Path, manifest: Manifest, rows: MeetingRows, rulings: Rulings
+        self, source: Source, manifest: Manifest, rows: MeetingRows, rulings: Rulings
     ) -> None:
-        self.store, self.rows, self.rulings = store, rows, rulings
+        self.store, self.rows, self.rulings = source.store, rows, rulings
         self.defaults = manifest.head.defaults
         self._turn_rules = [r for r in rulings.rules if r.kind is RuleKind.TURN]
+        self._repeats = Repeats(source, manifest.copies, rulings.rules)
 
     def read(self, numbers: Iterable[int]) -> Iterator[tuple[int, Mapping[Modality, Opened]]]:
         """Open each meeting of these numbers: its admitted modalities in the order asked for."""
@@ -80,19 +119,24 @@ class ContentReader:
         dropped = self.rulings.dropped_labels(number, modality)
         people = [Person(p, p.label in dropped) for p in self.rows.roster[meeting.meeting_id]]
         voices = Voices(people, self.rows.aliases[meeting.series_id])
-        excluded = self._excluded(meeting.meeting_id, modality)
+        excluded = self._excluded(meeting.meeting_id, modality, turns)
         return Opened(turns, judge(turns, voices, excluded, self.defaults))
 
-    def _excluded(self, meeting: str, modality: Modality) -> dict[int, list[str]]:
-        """Codes of turns that rules name by their place."""
-        found: dict[int, list[str]] = {}
+    def _excluded(
+        self, meeting: str, modality: Modality, turns: Sequence[Turn]
+    ) -> dict[int, list[str]]:
+        """Codes of turns that are excluded by their place or by their words."""
+        found: dict[int, list[str]] = defaultdict(list)
         for rule in self._turn_rules:
             kind, _, place = rule.value.partition("/")
             if kind == modality and _concerns(rule, meeting, modality):
-                found.setdefault(int(place), []).append("EXCLUDED_TURN")
+                found[int(place)].append("EXCLUDED_TURN")
+        for place_, code in self._repeats.codes(meeting, modality, turns):
+            found[place_].append(code)
         return found
 
 
 def _concerns(rule: ExclusionRule, meeting: str, modality: Modality) -> bool:
-    names, kinds = rule.scope.meetings, rule.scope.modalities
-    return ("*" in names or meeting in names) and ("*" in kinds or modality in kinds)
+    return concerns(rule.scope.meetings, meeting) and concerns(
+        tuple(map(str, rule.scope.modalities)), modality
+    )

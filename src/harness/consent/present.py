@@ -23,6 +23,7 @@ class Source:
         trust: file with the pinned keys.
         withdrawals: folder of the withdrawals log.
         seen: file of the last-seen state.
+        copies_key: file with the key of the index of excluded content, outside the manifest.
     """
 
     store: Path
@@ -30,6 +31,7 @@ class Source:
     trust: Path
     withdrawals: Path
     seen: Path
+    copies_key: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,21 @@ def read_log(source: Source, manifest: Manifest, now: datetime) -> Log:
         raise Refused("WITHDRAWALS_ROLLED_BACK", "it does not hold what the manifest binds",
                       withdrawals.LOG, "fetch the log that belongs to the manifest")  # fmt: skip
     return log
+
+
+def read_copies_key(source: Source) -> bytes:
+    """The key of the index of excluded content, and of excluded utterances.
+
+    Raises:
+        Refused: ``INDEX_KEY_MISSING``: without it copies would pass unseen.
+    """
+    try:
+        if source.copies_key is not None:
+            return bytes.fromhex(source.copies_key.read_text("ascii").strip())
+    except (OSError, ValueError):
+        pass
+    raise Refused("INDEX_KEY_MISSING", "the manifest excludes words, and their key is not here",
+                  "data.copies_key", "name the file with the key in hexadecimal")  # fmt: skip
 
 
 def _verify(source: Source, now: datetime) -> tuple[Manifest, Log]:

@@ -65,7 +65,8 @@ def locate(data: Data) -> Source:
     if data.source == "folder":
         manifest = _folder("data.manifest", data.manifest)
         log = _folder("data.withdrawals", data.withdrawals)
-        return Source(_folder("data.root", data.root), manifest, _trust(data), log, seen)
+        key = Path(data.copies_key) if data.copies_key else None
+        return Source(_folder("data.root", data.root), manifest, _trust(data), log, seen, key)
     folder = Path(data.work) / _name(data)
     store = folder / "store" if data.source == "demo" else _folder("data.root", data.root)
     return Source(store, folder / "manifest", _trust(data), folder / "withdrawals", seen)

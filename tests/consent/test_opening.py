@@ -1,0 +1,120 @@
+"""Excluded words that come back are found in what is opened, under the key alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import Config
+from harness.consent import gate
+from harness.consent.authoring import content_row, write_manifest
+from harness.consent.copies import digest_utterance, words
+from harness.consent.drafting import index_excluded
+from harness.consent.present import Source, trust_first
+from harness.consent.records import ALL, ExclusionRule, RuleKind, RuleScope, RuleSource
+from harness.errors import Refused
+from harness.meetings.model import Modality
+
+World = Any
+KEY = bytes(range(32))
+SECRET = ("the merger with the northern plant will be announced on the ninth of may and nobody "
+          "outside this room may hear of it before then")  # fmt: skip
+EVERYWHERE = ((ALL,), (ALL,), (ALL,), (ALL,))
+
+
+def say(world: World, meeting: str, *texts: str) -> None:
+    """Put other turns of Ada into a meeting."""
+    store = world.source.store
+    data = "".join(f'{{"speaker":"Ada","text":"{text}"}}\n' for text in texts)
+    (store / meeting / "turns.jsonl").write_text(data)
+    row = content_row(store, meeting, Modality.TRANSCRIPT, "turns-jsonl", f"{meeting}/turns.jsonl",
+                      "own")  # fmt: skip
+    world.edit("content", lambda r: r.meeting_id == meeting, sha256=row.sha256, bytes=row.bytes,
+               turns=row.turns)  # fmt: skip
+
+
+def exclude(world: World, kind: RuleKind, value: str, *scope: Any) -> None:
+    rule = ExclusionRule("r", kind, value, RuleScope(*(scope or EVERYWHERE)), world.start, None,
+                         RuleSource.COURT, world.start)  # fmt: skip
+    world.append("exclusions", rule)
+
+
+def sign(world: World, *, key: bytes | None = KEY, index: bool = True) -> Source:
+    source: Source = world.source
+    world.sign()
+    copies = index_excluded(world.draft, source.store, KEY, world.now) if index else None
+    write_manifest(source.manifest, world.draft, [world.key], world.issued, world.expires,
+                   copies=copies)  # fmt: skip
+    source.seen.unlink(missing_ok=True)
+    trust_first(source, world.now)
+    path = Path(world.folder / "copies.key")
+    path.write_text((key or b"").hex())
+    return replace(source, copies_key=path)
+
+
+def turn_codes(source: Source, world: World, meeting: str = "m0") -> list[list[str]]:
+    rows = gate.decide(source, Config(), world.now).rows.to_pylist()
+    return [row["codes"] for row in rows if row["meeting_id"] == meeting and row["turn"] >= 0]
+
+
+def test_a_passage_of_an_excluded_meeting_is_found_in_another(world: World) -> None:
+    say(world, "m2", "good day", SECRET, "goodbye")
+    say(world, "m0", "something else", f"as I said {SECRET.upper()}", "and something new")
+    exclude(world, RuleKind.MEETING, "m2")
+    source = sign(world)
+    assert turn_codes(source, world) == [[], ["EXCLUDED_COPY"], []]
+    (meeting,) = gate.admit(source, Config(), world.now).train
+    assert [turn.index for turn in meeting.turns] == [0, 2]
+
+
+def test_a_censored_turn_is_not_said_again_elsewhere(world: World) -> None:
+    say(world, "m1", "good day", SECRET)
+    say(world, "m0", SECRET, "and something new")
+    exclude(world, RuleKind.TURN, "transcript/1", ("m1",), *EVERYWHERE[1:])
+    assert turn_codes(sign(world), world) == [["EXCLUDED_COPY"], []]
+
+
+def test_words_are_excluded_by_their_keyed_digest(world: World) -> None:
+    said = "Nobody may hear of this, not even the board!"
+    say(world, "m0", "good day", said.lower(), "nobody may hear")
+    exclude(world, RuleKind.UTTERANCE, digest_utterance(words(said), KEY))
+    assert turn_codes(sign(world, index=False), world) == [[], ["EXCLUDED_UTTERANCE"], []]
+
+
+def test_a_turn_is_excluded_by_its_place(world: World) -> None:
+    exclude(world, RuleKind.TURN, "transcript/1", ("m0",), *EVERYWHERE[1:])
+    assert turn_codes(sign(world), world) == [[], ["EXCLUDED_TURN"]]
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [(None, "INDEX_KEY_SHORT"), (b"\1" * 32, "INDEX_KEY_MISMATCH"), (b"\1", "INDEX_KEY_SHORT")],
+)
+def test_without_the_key_nothing_is_admitted(key: bytes | None, code: str, world: World) -> None:
+    source = sign(world, key=key)
+    with pytest.raises(Refused, match=code):
+        gate.admit(source, Config(), world.now)
+    with pytest.raises(Refused, match="INDEX_KEY_MISSING"):
+        gate.admit(replace(source, copies_key=None), Config(), world.now)
+
+
+def test_a_changed_index_is_refused(world: World) -> None:
+    source = sign(world)
+    path = source.manifest / "copies.index"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Refused, match=r"MANIFEST_HASH_MISMATCH.*copies\.index"):
+        gate.admit(source, Config(), world.now)
+    path.unlink()
+    with pytest.raises(Refused, match="MANIFEST_FILE_MISSING"):
+        gate.admit(source, Config(), world.now)
+
+
+def test_sentinels_and_policy_are_not_indexed(world: World) -> None:
+    say(world, "m2", SECRET)
+    say(world, "m0", SECRET)
+    exclude(world, RuleKind.MEETING, "m2")
+    world.edit("exclusions", lambda rule: True, source=RuleSource.SENTINEL)
+    assert turn_codes(sign(world), world) == [[]]
