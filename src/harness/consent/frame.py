@@ -89,12 +89,16 @@ class Frame:
     @cached_property
     def ambiguous(self) -> Mask:
         """Whether another row of the same meeting bears an equal label and is another person."""
+        numbers, keys = self.label_keys
         subject, _ = self.roster.coded("subject_key")
-        people = np.unique(np.stack([self.meeting, self.label_keys[0], subject]), axis=1)
-        pairs, count = np.unique(people[:2], axis=1, return_counts=True)
-        width = len(self.label_keys[1]) + 1
-        shared = pairs[0, count > 1] * width + pairs[1, count > 1]
-        return np.isin(self.meeting * width + self.label_keys[0], shared)
+        bearers = self.meeting * (len(keys) + 1) + numbers
+        order = np.argsort(bearers)
+        shared = np.zeros(self.roster.size, bool)
+        group = np.cumsum(np.diff(bearers[order], prepend=-1) != 0) - 1
+        first = subject[order][np.searchsorted(group, group)] if len(group) else subject
+        differing = group[subject[order] != first]
+        shared[order] = np.isin(group, differing)
+        return shared
 
     @cached_property
     def label_keys(self) -> tuple[Numbers, list[str]]:
@@ -152,35 +156,55 @@ class Frame:
 
 def _by_subject(events: Columns) -> tuple[Columns, Numbers]:
     """Events by subject and time; where each subject's events begin, and where the last ends."""
-    table = events.table
-    order = pc.sort_indices(
-        table.select(["subject_key", "event_time", "seq"]),
-        sort_keys=[("subject_key", "ascending"), ("event_time", "ascending"), ("seq", "ascending")],
-    ).to_numpy()
-    ordered = events.take(order.astype(np.intp))
-    keys = ordered.table.column("subject_key").combine_chunks()
-    if not len(keys):
-        return ordered, np.zeros(1, np.int64)
-    changes = pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
-    starts = np.concatenate([[0], np.flatnonzero(changes) + 1, [len(keys)]])
-    return ordered, starts.astype(np.int64)
+    keys = _halves(events)
+    time, seq = events.times("event_time"), events.table.column("seq").to_numpy()
+    if not _is_ordered([*keys, time, seq]):
+        order = np.lexsort((seq, time, *reversed(keys)))
+        events, keys = events.take(order), (keys[0][order], keys[1][order])
+    if not events.size:
+        return events, np.zeros(1, np.int64)
+    changes = np.flatnonzero((np.diff(keys[0]) != 0) | (np.diff(keys[1]) != 0)) + 1
+    return events, np.concatenate([[0], changes, [events.size]]).astype(np.int64)
+
+
+def _halves(events: Columns) -> tuple[Numbers, Numbers]:
+    """The sixteen bytes of each subject key as two numbers, which equal keys share."""
+    array = events.table.column("subject_key").combine_chunks()
+    raw = np.frombuffer(array.cast(pa.binary(16)).buffers()[1] or b"", np.int64)
+    pairs = raw[2 * array.offset : 2 * (array.offset + len(array))].reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _is_ordered(columns: Sequence[Numbers]) -> bool:
+    """Whether rows stand in the order of the first column, then of the next, and so on."""
+    open_ = np.ones(max(len(columns[0]) - 1, 0), bool)
+    for column in columns:
+        step = column[1:] < column[:-1], column[1:] > column[:-1]
+        if (open_ & step[0]).any():
+            return False
+        open_ &= ~step[1]
+    return True
 
 
 def _sets(
     owners: Numbers, codes: Numbers, words: Sequence[str | None], size: int
 ) -> tuple[Numbers, list[frozenset[str]]]:
     """The set of words of each owner, as the number of a set among the different sets."""
-    pairs = np.unique(np.stack([owners, codes]), axis=1)
-    counts = np.bincount(pairs[0], minlength=size)
-    ends = np.cumsum(counts)
-    numbers: dict[bytes, int] = {}
-    of = np.empty(size, np.int64)
-    kinds: list[frozenset[str]] = []
-    for owner, (start, end) in enumerate(zip(ends - counts, ends, strict=True)):
-        chosen = pairs[1, start:end]
-        key = chosen.tobytes()
-        if key not in numbers:
-            numbers[key] = len(kinds)
-            kinds.append(frozenset(str(words[code]) for code in chosen))
-        of[owner] = numbers[key]
+    of, kinds = np.zeros(size, np.int64), [frozenset[str]()]
+    for start in range(0, len(words), _BITS):  # sets are merged word by word of so many bits
+        here = (codes >= start) & (codes < start + _BITS)
+        bits = np.zeros(size, np.int64)
+        np.bitwise_or.at(bits, owners[here], np.int64(1) << (codes[here] - start))
+        masks, which = np.unique(bits, return_inverse=True)
+        pairs, of = np.unique(of * len(masks) + which.reshape(-1), return_inverse=True)
+        named = [_named(int(mask), words[start : start + _BITS]) for mask in masks]
+        kinds = [kinds[pair // len(masks)] | named[pair % len(masks)] for pair in pairs]
+        of = of.reshape(-1)
     return of, kinds
+
+
+def _named(mask: int, words: Sequence[str | None]) -> frozenset[str]:
+    return frozenset(str(word) for place, word in enumerate(words) if mask >> place & 1)
+
+
+_BITS = 62

@@ -15,9 +15,14 @@ _SCRIPTS = frozenset({"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE"})
 @lru_cache(maxsize=1 << 16)
 def label_key(label: str) -> str:
     """A label in the form that is compared; see ``docs/gate.md``, section 3."""
+    text = label.lower() if label.isascii() else _folded(label)
+    text = " ".join(text.split())
+    return re.sub(r" ?([|@]) ?", r"\1", text) if "|" in text or "@" in text else text
+
+
+def _folded(label: str) -> str:
     text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", label)).casefold()
-    text = _APOSTROPHES.sub("'", unicodedata.normalize("NFKC", text))
-    return re.sub(r" ?([|@]) ?", r"\1", " ".join(text.split()))
+    return _APOSTROPHES.sub("'", unicodedata.normalize("NFKC", text))
 
 
 def is_confusable(label: str) -> bool:
