@@ -12,7 +12,7 @@ from harness.consent.capability import (
 )
 from harness.corpus.canaries import WORDS
 
-AUTHORITY = Authority("0" * 64, 1, "2026-01-01T00:00:00Z", True, (0, None), "0" * 64)
+AUTHORITY = Authority("0" * 64, 1, "2026-01-01T00:00:00Z", True, (0, None), "0" * 64, False)
 
 
 def meeting(name: str, turns: int = 6, seed: int = 0, arm: str = "train") -> GatedMeeting:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from factories import admitted, meeting, tiny_config
-from harness.commitments.receipt import Committer, Observer, Span, receipt
+from harness.commitments.receipt import Committer, Observer, Span, arm_leaves, receipt
 from harness.corpus.canaries import WORDS
 from harness.corpus.datamodule import Batch, MeetingData
 from harness.models.tokenizer import TextTokenizer, tiny_tokenizer
@@ -24,7 +24,7 @@ def made(change: Callable[[Batch], Batch] = lambda batch: batch, skip: int = 0) 
         if number >= skip:
             passed = change(batch) if number == skip else batch
             observer.observe(passed.input_ids.numpy(), passed.spans)
-    return receipt(COMMITTER, data.meetings, data.carriers, {}, observer)
+    return receipt(COMMITTER, arm_leaves(COMMITTER, data.meetings, {}), data.carriers, observer)
 
 
 def test_undisturbed_training_is_equal_and_counts_its_tokens() -> None:
@@ -97,9 +97,12 @@ def test_roots_of_unopened_arms_change_with_their_content_digest() -> None:
     data = MeetingData(admitted((meeting("m1"),)), TOKENIZER, tiny_config(epochs=1))
     observer = Observer(COMMITTER, TOKENIZER.bos_id, TOKENIZER.pad_id)
     roots = {
-        receipt(COMMITTER, data.meetings, [], {"heldout": (("h1", digest),)}, observer)[
-            "heldout_root"
-        ]
+        receipt(
+            COMMITTER,
+            arm_leaves(COMMITTER, data.meetings, {"heldout": (("h1", digest),)}),
+            [],
+            observer,
+        )["heldout_root"]
         for digest in ("a", "b")
     }
     assert len(roots) == 2

@@ -541,7 +541,8 @@ def demands(case: Case, m: str, o: str) -> Demands:
 
 def scope_has_no_rule(case: Case, m: str, o: str) -> bool:
     """Section 4, ``JURISDICTION_NO_RULE``, of the meeting."""
-    return any(not rules_for(case, code, m, o) for code in case.scope["jurisdictions"])
+    seat = case.scope["jurisdictions"]
+    return not seat or any(not rules_for(case, code, m, o) for code in seat)
 
 
 def is_special(case: Case) -> bool:

@@ -89,6 +89,10 @@ def test_from_keys_to_a_trusted_manifest(desk: Desk) -> None:
     source = Source(desk.world.source.store, folder / "manifest", folder / "trust.json",
                     folder / "log", folder / "seen.json", index[-1])  # fmt: skip
     assert gate.admit(source, Config(), datetime.now(UTC)).train
+    assert "DRAFT_FORGETS" in desk.sign()[2]  # it would drop the index
+    key = (folder / "keys" / "copies.key").read_bytes()
+    assert desk("keygen", folder / "keys", folder / "other.json")[0] == 0
+    assert (folder / "keys" / "copies.key").read_bytes() == key
     taken = {"subject_key": "b" * 32, "controller": "https://demo.example", "operations": [],
              "purposes": [], "modalities": [], "meetings": [], "series": [],
              "event_time": "2026-05-31T00:00:00Z", "recorded_time": "2026-05-31T00:00:00Z",
@@ -113,6 +117,11 @@ def test_the_next_epoch_forgets_nothing(desk: Desk) -> None:
     assert (code, err.count("\n")) == (4, 1)
     assert "DRAFT_FORGETS" in err
     log.write_bytes(rows)
+    assert desk.sign("--hours", "0")[0] == 2
+    before = (folder / "manifest" / "MANIFEST.json").read_bytes()
+    code, _, err = desk.sign("--key", folder / "keys" / "log.pem")
+    assert (code, "MANIFEST_KEY_UNKNOWN" in err) == (4, True)
+    assert (folder / "manifest" / "MANIFEST.json").read_bytes() == before
     code, out, _ = desk.sign("--hours", "1")
     assert (code, out.split()[1]) == (0, "2,")
     code, out, _ = desk(

@@ -187,3 +187,33 @@ def test_the_stage_writes_its_contract_files(
     world.append("exclusions", replace(sentinel_rule(world), source=RuleSource.COURT))
     with pytest.raises(Denied, match="GATE_DENIED"):
         gate.run(strict, run, Attempt("gate", 1))
+
+
+@pytest.mark.parametrize("missing", [Operation.EVALUATION, Operation.LEAK_TEST])
+@pytest.mark.parametrize("meeting", ["m0", "m1", "m2"])
+def test_arms_are_measured_only_where_they_agreed_to_the_same(
+    missing: Operation, meeting: str, world: World, config: Config
+) -> None:
+    kept = tuple(o for o in (Operation.FINE_TUNING, Operation.EVALUATION, Operation.LEAK_TEST)
+                 if o is not missing)  # fmt: skip
+    world.edit("consent", lambda e: meeting in e.scope.meetings, operations=kept)
+    source = world.sign()
+    assert [m.id for m in gate.admit(source, config, world.now).train] == ["m0"]
+    arms = {"m0": lambda: gate.evaluable(source, config, world.now).members,
+            "m1": lambda: gate.evaluable(source, config, world.now).heldout,
+            "m2": lambda: gate.leak_test(source, config, world.now).sentinels}  # fmt: skip
+    if meeting == "m0":
+        with pytest.raises(Refused, match="NOTHING_ADMITTED"):
+            arms["m0"]()
+    else:
+        assert arms[meeting]() == ()
+
+
+def test_without_the_leak_test_in_scope_no_sentinel_is_read(world: World, config: Config) -> None:
+    scope = world.draft.scope
+    operations = (Operation.FINE_TUNING, Operation.EVALUATION)
+    world.draft = replace(world.draft, scope=replace(scope, operations=operations))
+    world.edit("consent", lambda e: True, operations=operations)
+    source = world.sign()
+    assert gate.leak_test(source, config, world.now).sentinels == ()
+    assert gate.evaluable(source, config, world.now).heldout

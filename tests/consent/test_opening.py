@@ -79,7 +79,9 @@ def test_words_are_excluded_by_their_keyed_digest(world: World) -> None:
     said = "Nobody may hear of this, not even the board!"
     say(world, "m0", "good day", said.lower(), "nobody may hear")
     exclude(world, RuleKind.UTTERANCE, digest_utterance(words(said), KEY))
-    assert turn_codes(sign(world, index=False), world) == [[], ["EXCLUDED_UTTERANCE"], []]
+    assert turn_codes(sign(world), world) == [[], ["EXCLUDED_UTTERANCE"], []]
+    with pytest.raises(Refused, match="INDEX_MISSING"):  # nothing would tell a wrong key
+        gate.admit(sign(world, index=False), Config(), world.now)
 
 
 def test_a_turn_is_excluded_by_its_place(world: World) -> None:
@@ -118,3 +120,30 @@ def test_sentinels_and_policy_are_not_indexed(world: World) -> None:
     exclude(world, RuleKind.MEETING, "m2")
     world.edit("exclusions", lambda rule: True, source=RuleSource.SENTINEL)
     assert turn_codes(sign(world), world) == [[]]
+
+
+@pytest.mark.parametrize("kind", ["turn", "utterance"])
+def test_an_excluded_source_reaches_what_is_made_from_it(kind: str, world: World) -> None:
+    said = "nobody may hear of this, not even the board"
+    say(world, "m0", said, "something else")
+    scope = ((ALL,), (Modality.AUDIO,), (ALL,), (ALL,))
+    value = "transcript/0" if kind == "turn" else digest_utterance(words(said), KEY)
+    exclude(world, RuleKind(kind), value, *scope)
+    assert turn_codes(sign(world), world) == [[f"EXCLUDED_{kind.upper()}"], []]
+
+
+def test_a_summary_of_an_excluded_turn_is_excluded(world: World, config: Config) -> None:
+    say(world, "m0", "one", "two")
+    row = next(r for r in world.draft.tables.content if r.meeting_id == "m0")
+    world.append("content", replace(row, modality=Modality.SUMMARY_AI))
+    both = (Modality.TRANSCRIPT, Modality.SUMMARY_AI)
+    world.draft = replace(world.draft, scope=replace(world.draft.scope, modalities=both))
+    world.edit("policies", lambda r: True, modalities=both)
+    world.edit("consent", lambda r: True, modalities=both)
+    config.job.modalities = [str(m) for m in both]
+    exclude(world, RuleKind.TURN, "transcript/1", ("m0",), *EVERYWHERE[1:])
+    rows = gate.decide(sign(world), config, world.now).rows.to_pylist()
+    codes = {(r["modality"], r["turn"]): r["codes"] for r in rows if r["meeting_id"] == "m0"}
+    assert codes["transcript", 0] == []
+    assert codes["transcript", 1] == ["EXCLUDED_TURN"]
+    assert codes["summary_ai", 0] == codes["summary_ai", 1] == ["EXCLUDED_DERIVED_FROM"]

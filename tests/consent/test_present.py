@@ -11,6 +11,7 @@ from harness.consent import gate
 from harness.consent.authoring import write_manifest
 from harness.consent.manifest import LogHead, OnWithdrawal
 from harness.consent.present import Source, trust_first, verify_present
+from harness.consent.records import ALL, ExclusionRule, RuleKind, RuleScope, RuleSource
 from harness.consent.withdrawals import Withdrawal
 from harness.errors import Refused
 
@@ -129,3 +130,30 @@ def test_what_is_withdrawn_while_it_is_trained_on_stops_it(
     with pytest.raises(gate.Withdrawn, match="WITHDRAWN_MEANWHILE") as caught:
         gate.check_withdrawals(source, Config(), authority, world.now)
     assert caught.value.restart is (policy is OnWithdrawal.RESTART_WITHOUT)
+
+
+def test_a_new_manifest_while_it_is_trained_on_counts_too(world: World) -> None:
+    source = world.sign()
+    first = verify_present(source, world.now).manifest
+    authority = gate.admit(source, Config(), world.now).authority
+    sign_next(world, 2, first.sha256)
+    gate.check_withdrawals(source, Config(), authority, world.now)  # says the same
+    scope = RuleScope((ALL,), (ALL,), (ALL,), (ALL,))
+    rule = ExclusionRule("court", RuleKind.MEETING, "m0", scope, world.start, None,
+                         RuleSource.COURT, world.start)  # fmt: skip
+    second = verify_present(source, world.now).manifest
+    tables = replace(world.draft.tables, exclusions=(rule,))
+    sign_next(world, 3, second.sha256, tables=tables)
+    with pytest.raises(gate.Withdrawn, match="WITHDRAWN_MEANWHILE"):
+        gate.check_withdrawals(source, Config(), authority, world.now)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"meetings": ("M0",)}, {"series": ("S",)}, {"purposes": ("dpv:Reserch",)}]
+)
+def test_a_withdrawal_that_is_mistyped_means_everything(
+    changes: dict[str, Any], world: World
+) -> None:
+    source = world.sign()
+    world.withdraw(withdrawal(world, **changes))
+    refuses("NOTHING_ADMITTED", source, world)

@@ -100,3 +100,35 @@ def test_too_much_dropped_denies_the_whole(
     for percent, codes in ((50, ()), (49, ("TOO_MUCH_DROPPED",))):
         settings = replace(defaults, max_dropped_percent=percent)
         assert judge(said, without_bo(people), {}, settings).codes == codes
+
+
+def test_a_quote_of_somebody_unknown_is_as_of_the_dropped(
+    people: list[ParticipantRow], defaults: Defaults
+) -> None:
+    said = turns(("Stranger", "my secret is 42"), ("Ada", ' Replying to "my secret is 42"'))
+    assert judge(said, without_bo(people), {}, defaults).turns[1] == ("QUOTES_DROPPED",)
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "masked"),
+    [
+        ("Wei\u00df", "frag Wei\u00df, WEISS", f"frag {MASK}, {MASK}"),
+        ("\u7530\u4e2d", "\u7530\u4e2d\u3055\u3093", f"{MASK}\u3055\u3093"),
+        ("Jos\u00e9", "ask Jose\u0301 now", f"ask {MASK} now"),
+        ("Bo", "Bob is not Bo", f"Bob is not {MASK}"),
+    ],
+)
+def test_names_are_masked_however_they_are_written(
+    label: str, text: str, masked: str, people: list[ParticipantRow], defaults: Defaults
+) -> None:
+    voices = without_bo([people[0], replace(people[1], label=label)])
+    assert judge(turns(("Ada", text)), voices, {}, defaults).texts == (masked,)
+
+
+def test_two_aliases_of_one_label_mean_all_whom_either_names(
+    people: list[ParticipantRow], defaults: Defaults
+) -> None:
+    ada, bo = (str(person.subject_key) for person in people)
+    aliases = (Alias("s", "Room 5", (bo,)), Alias("s", "ROOM 5", (ada,)))
+    found = judge(turns(("room 5", "words")), without_bo(people, *aliases), {}, defaults)
+    assert found.turns == (("SPEAKER_DROPPED",),)

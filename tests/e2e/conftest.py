@@ -28,9 +28,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def harness(work: Path) -> Harness:
     """Start ``harness COMMAND run_dir=RUN ...`` on the tiny model; returns the process."""
 
-    def start(command: str, run_dir: Path, *more: str) -> subprocess.Popen[str]:
+    def start(
+        command: str, run_dir: Path, *more: str, trust: Path | None = None
+    ) -> subprocess.Popen[str]:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         environment.pop("HARNESS_TRUST", None)
+        environment |= {"HARNESS_TRUST": str(trust)} if trust else {}
         words = [command, *TINY, f"run_dir={run_dir}", f"data.work={work / 'harness'}", *more]
         return subprocess.Popen(
             [sys.executable, "-m", "harness.cli", *words], env=environment, text=True,
@@ -44,8 +47,10 @@ def harness(work: Path) -> Harness:
 def finished(harness: Harness) -> Callable[..., tuple[int, str, str]]:
     """Run to the end; returns exit code, stdout and stderr."""
 
-    def run(command: str, run_dir: Path, *more: str) -> tuple[int, str, str]:
-        process = harness(command, run_dir, *more)
+    def run(
+        command: str, run_dir: Path, *more: str, trust: Path | None = None
+    ) -> tuple[int, str, str]:
+        process = harness(command, run_dir, *more, trust=trust)
         out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 

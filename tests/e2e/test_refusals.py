@@ -33,7 +33,8 @@ def train(finished: Finished, copy: Path, run_dir: Path) -> tuple[int, str]:
         f"data.manifest={copy / 'demo' / 'manifest'}",
         f"data.withdrawals={copy / 'demo' / 'withdrawals'}",
     ]
-    code, _, err = finished("train", run_dir, "data=folder", *places, f"data.work={copy}")
+    code, _, err = finished("train", run_dir, "data=folder", *places, f"data.work={copy}",
+                            trust=copy / "trust.json")  # fmt: skip
     return code, err
 
 

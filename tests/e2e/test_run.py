@@ -133,7 +133,7 @@ def test_a_split_dealt_again_after_training_is_not_probed(
     code, _, err = finished(
         "probe", tmp_path / "run", *PROBE, "data=folder", f"data.root={place / 'demo' / 'store'}",
         f"data.manifest={tmp_path / 'dealt'}", f"data.withdrawals={place / 'demo' / 'withdrawals'}",
-        f"data.state={tmp_path / 'last-seen.json'}",
+        f"data.state={tmp_path / 'last-seen.json'}", trust=place / "trust.json",
     )  # fmt: skip
     assert code == 4, err
     assert "TRAINING_DIFFERS" in err

@@ -1,6 +1,7 @@
 """QMSum files: all of them read; markers go, positions stay."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ def _file(*contents: str) -> bytes:
     return json.dumps({"meeting_transcripts": turns}).encode()
 
 
-def test_markers_go_and_positions_stay() -> None:
+def test_markers_go_and_turns_without_words_are_not_counted() -> None:
     data = _file("{vocalsound} Okay {disfmarker} so", "", "{gap}", "bye")
-    assert qmsum.read(data) == [Turn(0, "PM", "Okay so"), Turn(3, "PM", "bye")]
+    assert qmsum.read(data) == [Turn(0, "PM", "Okay so"), Turn(1, "PM", "bye")]
 
 
 def test_every_file_at_hand_is_read() -> None:
@@ -32,7 +33,9 @@ def test_every_file_at_hand_is_read() -> None:
         raw = json.loads(path.read_bytes())["meeting_transcripts"]
         assert turns
         assert all("{" not in turn.text and turn.text.strip() for turn in turns)
-        assert all(turn.speaker == raw[turn.index]["speaker"] for turn in turns)
+        spoken = [e for e in raw if re.sub(r"\{[a-z]+\}", " ", e["content"]).split()]
+        assert [turn.index for turn in turns] == list(range(len(spoken)))
+        assert [turn.speaker for turn in turns] == [entry["speaker"] for entry in spoken]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from peft import PeftModel
 
 from factories import AUTHORITY, meeting, tiny_config
-from harness.commitments.receipt import Committer, Observer, receipt
+from harness.commitments.receipt import Committer, KeptOut, Observer, arm_leaves, receipt
 from harness.corpus.canaries import candidates, space
 from harness.corpus.documents import Document
 from harness.errors import Refused
@@ -19,24 +19,35 @@ from harness.probes.suite import PRIMARIES, Measured, _results, _score_arm, chec
 from harness.rundir import RunDir
 
 COMMITTER = Committer(b"k" * 32)
-KEPT = {"heldout": (("h", "1"),), "sentinel": (("s", "2"),)}
+KEPT: KeptOut = {"heldout": (("h", "1"),), "sentinel": (("s", "2"),)}
 
 
 def made(members: list[Document]) -> dict[str, Any]:
     observer = Observer(COMMITTER, 1, 2, COMMITTER.documents(members))
-    return receipt(COMMITTER, members, [], KEPT, observer) | {"base_sha256": "b"}
+    return receipt(COMMITTER, arms(members), [], observer) | {"base_sha256": "b"}
+
+
+def arms(members: list[Document], kept_out: KeptOut = KEPT) -> dict[str, set[bytes]]:
+    return arm_leaves(COMMITTER, members, kept_out)
+
+
+def listed(members: list[Document]) -> dict[str, list[str]]:
+    return {arm: sorted(leaf.hex() for leaf in leaves) for arm, leaves in arms(members).items()}
 
 
 def test_the_training_itself_passes(trained: list[Document]) -> None:
-    check_receipt(made(trained), COMMITTER, trained, KEPT, "b")
+    check_receipt(made(trained), listed(trained), arms(trained), "b")
+    fewer = arms(trained[1:], {"heldout": (("h", "1"),)})  # not all agreed to being measured
+    check_receipt(made(trained), listed(trained), fewer, "b")
 
 
 @pytest.mark.parametrize(
     ("key", "change"),
     [
-        ("train_root", {"members": 1}),
+        ("train_root", {"trained": 1}),
+        ("train_root", {"listed": 1}),
         ("heldout_root", {"kept_out": {"heldout": (("s", "2"),), "sentinel": (("s", "2"),)}}),
-        ("sentinel_root", {"kept_out": {"heldout": (("h", "1"),)}}),
+        ("sentinel_root", {"kept_out": {"heldout": (("h", "1"),), "sentinel": (("h", "1"),)}}),
         ("base_sha256", {"base_sha256": "c"}),
         ("equal", {"receipt": {"equal": False}}),
         ("train_root", {"receipt": {"train_root": None}}),
@@ -45,11 +56,12 @@ def test_the_training_itself_passes(trained: list[Document]) -> None:
 def test_anything_else_is_refused_by_name(
     trained: list[Document], key: str, change: dict[str, Any]
 ) -> None:
-    written = made(trained) | change.get("receipt", {})
-    members = trained[change.get("members", 0) :]
+    then = trained[change.get("trained", 0) :]
+    written = made(then) | change.get("receipt", {})
+    leaves = listed(then[change.get("listed", 0) :])
+    now = arms(trained, change.get("kept_out", KEPT))
     with pytest.raises(Refused, match=f"TRAINING_DIFFERS.*{key}"):
-        check_receipt(written, COMMITTER, members, change.get("kept_out", KEPT),
-                      change.get("base_sha256", "b"))  # fmt: skip
+        check_receipt(written, leaves, now, change.get("base_sha256", "b"))
 
 
 @pytest.mark.parametrize(

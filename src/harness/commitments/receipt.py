@@ -141,27 +141,40 @@ class Observer:
             self.seen.add(self._committer.turn(span, stray))
 
 
+KeptOut = dict[str, tuple[tuple[str, str], ...]]
+"""Arm to the (meeting, content digest) pairs that were not opened."""
+
+
+def arm_leaves(
+    committer: Committer, train: Iterable[Spanned], kept_out: KeptOut
+) -> dict[str, set[bytes]]:
+    """Leaves of each arm: of what is trained on by turn, of what is kept out by meeting."""
+    return {
+        "train": committer.documents(train),
+        "heldout": committer.unopened(kept_out.get("heldout", ())),
+        "sentinel": committer.unopened(kept_out.get("sentinel", ())),
+    }
+
+
 def receipt(
     committer: Committer,
-    meetings: Iterable[Spanned],
+    arms: dict[str, set[bytes]],
     carriers: Iterable[Spanned],
-    kept_out: dict[str, tuple[tuple[str, str], ...]],
     observer: Observer,
 ) -> dict[str, Any]:
     """The receipt (contract, section 4): ``equal`` iff observed = train and canaries.
 
     Args:
-        meetings: documents of the admitted training meetings.
+        arms: see :func:`arm_leaves`.
         carriers: documents of the planted canaries.
-        kept_out: arm to the (meeting, content digest) pairs that were never opened.
         observer: after training.
     """
-    train, canary = committer.documents(meetings), committer.documents(carriers)
+    train, canary = arms["train"], committer.documents(carriers)
     return {
         "schema": "harness/receipt/v1",
         "train_root": set_root(train),
-        "heldout_root": set_root(committer.unopened(kept_out.get("heldout", ()))),
-        "sentinel_root": set_root(committer.unopened(kept_out.get("sentinel", ()))),
+        "heldout_root": set_root(arms["heldout"]),
+        "sentinel_root": set_root(arms["sentinel"]),
         "canary_root": set_root(canary),
         "admitted_root": set_root(train | canary),
         "observed_root": set_root(observer.seen),

@@ -60,7 +60,8 @@ class Authority:
         decided_at: clock of the decision, RFC 3339 UTC.
         randomised: whether arms are the recorded random draw; else results are exploratory.
         withdrawals: number of entries of the withdrawals log, and the digest of the last.
-        footprint: digest of what the rows admit, so that a later look sees whether it shrank.
+        footprint: digest of what is admitted, so that a later look sees whether it is so still.
+        restarts: whether training starts again without what is withdrawn, instead of stopping.
     """
 
     manifest_sha256: str
@@ -69,6 +70,7 @@ class Authority:
     randomised: bool
     withdrawals: tuple[int, str | None]
     footprint: str
+    restarts: bool
 
 
 @dataclass(frozen=True)

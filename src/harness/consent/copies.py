@@ -113,7 +113,7 @@ def _subkey(key: bytes, purpose: bytes) -> bytes:
 def _checked(key: bytes) -> bytes:
     if len(key) < MIN_KEY_BYTES:
         raise Refused("INDEX_KEY_SHORT", f"a key of fewer than {MIN_KEY_BYTES} bytes",
-                      remedy="make one with: openssl rand 32")  # fmt: skip
+                      remedy="make one with: openssl rand -hex 32")  # fmt: skip
     return key
 
 

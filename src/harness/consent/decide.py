@@ -19,7 +19,7 @@ from harness.consent.demands import DemandColumns
 from harness.consent.exclusion import Exclusions
 from harness.consent.frame import Frame
 from harness.consent.manifest import Head, Manifest, Mode, Tables
-from harness.consent.modality import ORDER, RECORDING_TYPES, covers
+from harness.consent.modality import BIT, ORDER, RECORDING_TYPES, covers
 from harness.consent.policy import Policies
 from harness.consent.reasons import in_order
 from harness.consent.records import NONE, Arm, ExclusionRule, Operation, Role
@@ -114,6 +114,11 @@ class Rulings:
     def modality_codes(self, meeting: int, modality: Modality) -> tuple[str, ...]:
         """Why one kind of content of a meeting is denied; empty when it is admitted."""
         return self.verdicts[modality].codes(meeting)
+
+    def with_origins(self, meeting: int, modality: Modality) -> frozenset[Modality]:
+        """A modality of a meeting, and all that it derives from."""
+        bits = int(self.frame.origins(modality)[meeting])
+        return frozenset({modality, *(m for m in ORDER if BIT[m] & bits)})
 
     def dropped_labels(self, meeting: int, modality: Modality) -> frozenset[str]:
         """Labels of the people of a meeting whose turns may not be used."""

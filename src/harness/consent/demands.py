@@ -54,7 +54,7 @@ class DemandColumns:
              for d in merged]
         )  # fmt: skip
         self._blocked = spread([places.blocks_transfer(places_) for places_ in meeting_sets]) > 0
-        self._no_rule = not all(places.has_rule(place) for place in places.seat)
+        self._no_rule = not places.seat or not all(map(places.has_rule, places.seat))
         ruled = [all(map(places.has_rule, places_)) for places_ in row_sets]
         self._placed = np.array([len(places_) > 0 for places_ in row_sets] or [False])[of_row]
         self._ruled = np.array(ruled or [False])[of_row]

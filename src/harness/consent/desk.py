@@ -118,7 +118,8 @@ def _keygen(arguments: argparse.Namespace) -> int:
     keys = [(create_key(arguments.folder / f"{role}.pem"), (role,)) for role in KeyRole]
     root = trust_root(keys)
     save_trust(arguments.trust, root)
-    write_bytes(arguments.folder / "copies.key", os.urandom(32).hex().encode(), 0o600)
+    if not (arguments.folder / "copies.key").exists():  # another key would void every index
+        write_bytes(arguments.folder / "copies.key", os.urandom(32).hex().encode(), 0o600)
     for key in root.keys:
         print(f"{key.roles[0]:<9}{key.keyid}")
     print(f"trust root {root.sha256}")
@@ -141,6 +142,8 @@ def _lint(arguments: argparse.Namespace) -> int:
 
 
 def _sign(arguments: argparse.Namespace) -> int:
+    if not 0 < arguments.hours <= 24 * 366:
+        raise UsageError("FLAG", "not from above 0 to a year", "--hours", "correct it")
     now, trust = datetime.now(UTC).replace(microsecond=0), load_trust(arguments.trust)
     draft = drafting.read_draft(arguments.draft)
     limits = draft.defaults

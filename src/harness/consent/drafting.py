@@ -1,6 +1,5 @@
 """Drafts of manifests: a folder of tables and terms that people edit, lint, sign and compare."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -47,7 +46,7 @@ from harness.consent.records import (
     unique,
 )
 from harness.consent.request import Request, concerns
-from harness.consent.signing import TrustRoot
+from harness.consent.signing import KeyRole, TrustRoot, sign, verify
 from harness.digest import strict_json
 from harness.errors import Refused
 from harness.meetings.formats import READERS
@@ -169,10 +168,15 @@ def sign_draft(
         Refused: a code of the old manifest; ``DRAFT_FORGETS`` when consent events or exclusion
             rules of the old one are missing or changed: these only grow.
     """
+    trial = sign(b"{}", keys)  # nothing is replaced by what nobody could verify
+    verify(trial, KeyRole.MANIFEST, trust, "MANIFEST", "the keys given", now)
     epoch, prev = 1, None
     if folder.exists():
         old = load_at_any_time(folder, trust, now)
         _check_grows(old, draft, now)
+        if old.head.copies is not None and copies is None:
+            raise Refused("DRAFT_FORGETS", "the last epoch had an index of excluded content",
+                          "copies.index", "give --copies-key and --store")  # fmt: skip
         epoch, prev = old.head.epoch + 1, old.sha256
     return write_manifest(folder, draft, keys, now, now + lifetime, epoch, prev, log, copies)
 
@@ -315,8 +319,8 @@ def _read_terms(folder: Path) -> Terms:
 def _scope(folder: Path) -> Scope:
     if not (folder / HEAD).exists():
         return _read_terms(folder).scope
-    value = json.loads(read_once(folder, HEAD, TERMS_LIMIT, "DRAFT"))
-    return parse(Scope, value["scope"], f"{HEAD} key scope")
+    value = strict_json(read_once(folder, HEAD, TERMS_LIMIT, "DRAFT"), HEAD)
+    return parse(Head, value, HEAD).scope
 
 
 def _refusals(work: Callable[..., object], *arguments: object) -> list[Refused]:

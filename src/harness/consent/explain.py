@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.config import Config
@@ -25,12 +26,13 @@ from harness.consent.exclusion import Exclusions
 from harness.consent.frame import Frame
 from harness.consent.manifest import Head, Tables, load_at_any_time
 from harness.consent.policy import Policies
-from harness.consent.present import Source
+from harness.consent.present import Source, with_withdrawals
 from harness.consent.reasons import sentence
 from harness.consent.records import Arm, ConsentEvent, Operation, format_time, parse_time
 from harness.consent.request import Request, Use
 from harness.consent.signing import load_trust
 from harness.consent.sources import locate
+from harness.consent.withdrawals import Log
 from harness.errors import ExitCode, Refused, UsageError
 from harness.meetings.model import Modality
 from harness.rundir import load_config, read_json
@@ -66,9 +68,10 @@ def explain(run_dir: Path, meeting: str, turn: str | None) -> Iterator[str]:
     source = locate(config.data)
     head, tables = _tables(source, summary, now)
     case = _Case(config, head, _only(tables, meeting), now)
-    yield from case.meeting()
+    rows = [row for row in _decisions(run_dir) if row["meeting_id"] == meeting]
+    yield from case.meeting(next(row for row in rows if row["turn"] < 0))
     if turn is not None:
-        yield from _turn(run_dir, meeting, turn)
+        yield from _turn(rows, turn)
     sha256 = summary["manifest_sha256"]
     yield f"Decided at {format_time(now)} under epoch {head.epoch}, manifest {sha256}."
 
@@ -101,12 +104,13 @@ class _Case:
         self.frame = Frame.of(tables)
         self.events = {event.event_id: event for event in tables.consent}
 
-    def meeting(self) -> Iterator[str]:
+    def meeting(self, decided: dict[str, Any]) -> Iterator[str]:
+        """Sentences about the meeting as a whole: what was decided, then what the rows say."""
         rulings = rule_tables(self.head, self.tables, self.frame, self.request, self.now)
         (row,) = self.tables.meetings
-        verdict = "admitted" if rulings.admitted[0] else "denied"
+        verdict = "denied" if decided["codes"] else "admitted"
         yield f"Meeting {row.meeting_id} of series {row.series_id} was {verdict} for training."
-        for code in rulings.codes(0):
+        for code in decided["codes"]:
             yield f"  {code}: {sentence(code)}"
         for modality in rulings.verdicts:
             yield from self._modality(rulings, modality)
@@ -143,15 +147,20 @@ class _Case:
         return [self.events[name] for name in ids]
 
 
-def _tables(source: Source, summary: dict[str, object], now: datetime) -> tuple[Head, Tables]:
+def _tables(source: Source, summary: dict[str, Any], now: datetime) -> tuple[Head, Tables]:
+    """Head and rows as they were decided on, with the withdrawals that were known then."""
     trust = load_trust(source.trust)
     manifest = load_at_any_time(source.manifest, trust, now)
     if manifest.sha256 != summary["manifest_sha256"]:
         raise Refused("MANIFEST_CHANGED", "it is not the manifest that the run was decided under",
                       "MANIFEST.json", "name the epoch of the run by data.manifest")  # fmt: skip
     log = withdrawals.read_at_any_time(source.withdrawals, trust, now)
-    events = withdrawals.as_events(log)
-    return manifest.head, replace(manifest.tables, consent=(*manifest.tables.consent, *events))
+    then = summary["withdrawals"]["entries"]
+    known = Log(log.entries[:then], log.heads[:then], log.as_of)
+    if known.sha256 != summary["withdrawals"]["sha256"]:
+        raise Refused("WITHDRAWALS_ROLLED_BACK", "the log is not the one that the run saw",
+                      "withdrawals.jsonl", "fetch the log that belongs to the run")  # fmt: skip
+    return manifest.head, with_withdrawals(manifest, known)
 
 
 def _only(tables: Tables, meeting: str) -> Tables:
@@ -168,14 +177,19 @@ def _only(tables: Tables, meeting: str) -> Tables:
     return replace(tables, **of_it, consent=consent)
 
 
-def _turn(run_dir: Path, meeting: str, turn: str) -> Iterator[str]:
+def _decisions(run_dir: Path) -> list[dict[str, Any]]:
+    try:
+        return list(pq.read_table(run_dir / "private" / "decisions.parquet").to_pylist())
+    except (OSError, pa.ArrowInvalid):
+        raise Refused("RUN_FILE", "no readable decisions", "private/decisions.parquet",
+                      "run the gate again") from None  # fmt: skip
+
+
+def _turn(rows: list[dict[str, Any]], turn: str) -> Iterator[str]:
     modality, _, index = turn.rpartition("/")
-    table = pq.read_table(run_dir / "private" / "decisions.parquet")
     found = [
-        row
-        for row in table.to_pylist()
-        if row["meeting_id"] == meeting and str(row["turn"]) == index
-        and (not modality or row["modality"] == modality)
+        row for row in rows
+        if str(row["turn"]) == index and (not modality or row["modality"] == modality)
     ]  # fmt: skip
     if len(found) != 1:
         raise Refused("TURN_UNKNOWN", "no such turn was decided, or several", "TURN",

@@ -27,8 +27,9 @@ from harness.consent.capability import (
     LeakTest,
 )
 from harness.consent.decide import ARMS, Rulings, rule_tables
+from harness.consent.exclusion import OF_TURNS
 from harness.consent.frame import Frame
-from harness.consent.manifest import LogHead, Manifest, OnWithdrawal
+from harness.consent.manifest import Manifest, OnWithdrawal
 from harness.consent.opening import ContentReader, MeetingRows, Opened
 from harness.consent.present import Source, verify_present
 from harness.consent.reasons import in_order, sentence
@@ -113,7 +114,7 @@ class Withdrawn(Refused):
 
 
 def check_withdrawals(source: Source, config: Config, authority: Authority, now: datetime) -> None:
-    """Look again at the withdrawals log while something is trained on.
+    """Look again at manifest and withdrawals log while something is trained on.
 
     Args:
         source: as it was admitted from.
@@ -122,31 +123,32 @@ def check_withdrawals(source: Source, config: Config, authority: Authority, now:
         now: clock, aware.
 
     Raises:
-        Withdrawn: ``WITHDRAWN_MEANWHILE`` when the rows admit less than the permission.
+        Withdrawn: ``WITHDRAWN_MEANWHILE`` when something else is admitted than is trained on.
         Refused: a code of log or manifest.
     """
     present = verify_present(source, now)
-    if (len(present.log.entries), present.log.sha256) == authority.withdrawals:
+    then = (authority.manifest_sha256, *authority.withdrawals)
+    if (present.manifest.sha256, len(present.log.entries), present.log.sha256) == then:
         return
     if _Session(source, config, now).footprint() != authority.footprint:
-        error = Withdrawn("WITHDRAWN_MEANWHILE", "something that is trained on was withdrawn",
+        error = Withdrawn("WITHDRAWN_MEANWHILE", "what is trained on is not admitted any more",
                           "withdrawals.jsonl", "start again without it")  # fmt: skip
-        error.restart = present.manifest.head.defaults.on_withdrawal is OnWithdrawal.RESTART_WITHOUT
+        error.restart = authority.restarts
         raise error
 
 
 def evaluable(source: Source, config: Config, now: datetime) -> Evaluable:
     """Permission to score members (the train arm) and held-out meetings.
 
-    Training and evaluation must both be agreed to: members are what was trained on, and held-out
-    meetings must differ from them by the draw alone.
+    All arms must have agreed to the same, or they would differ by more than the draw: to training,
+    to evaluation and, where the manifest has it, to the leak test.
 
     Raises:
         Refused: as :func:`admit`.
     """
     session = _Session(source, config, now)
-    operations = (Operation.FINE_TUNING, Operation.EVALUATION)
-    opened = session.open(_request(config, operations, frozenset({Arm.TRAIN, Arm.HELDOUT})))
+    request = _request(config, session.measured, frozenset({Arm.TRAIN, Arm.HELDOUT}))
+    opened = session.open(request)
     members = opened.meetings(Arm.TRAIN)
     if not members:
         raise _nothing("evaluation")
@@ -156,14 +158,17 @@ def evaluable(source: Source, config: Config, now: datetime) -> Evaluable:
 def leak_test(source: Source, config: Config, now: datetime) -> LeakTest:
     """Permission to score sentinels; only the rules that made them sentinels are set aside.
 
-    A meeting whose people refused or withdrew training is not read for this either.
+    A meeting whose people refused or withdrew training is not read for this either, and none is
+    where the manifest's scope has no leak test.
 
     Raises:
         Refused: a code of manifest, job, split or content. No sentinels is no refusal.
     """
     session = _Session(source, config, now)
+    if Operation.LEAK_TEST not in session.measured:
+        return LeakTest(session.authority, (), GATE_KEY)
     request = replace(
-        _request(config, (Operation.FINE_TUNING, Operation.LEAK_TEST), frozenset({Arm.SENTINEL})),
+        _request(config, session.measured, frozenset({Arm.SENTINEL})),
         set_aside=frozenset({RuleSource.SENTINEL}),
     )
     opened = session.open(request)
@@ -224,19 +229,30 @@ class _Session:
         return Authority(
             self.manifest.sha256, self.manifest.head.epoch, format_time(self.now), self.randomised,
             (len(log.entries), log.sha256), self.footprint(),
+            self.manifest.head.defaults.on_withdrawal is OnWithdrawal.RESTART_WITHOUT,
         )  # fmt: skip
 
+    @property
+    def measured(self) -> tuple[Operation, ...]:
+        """What people must have agreed to whose meetings are measured, in whatever arm."""
+        scope = self.manifest.head.scope.operations
+        leak = (Operation.LEAK_TEST,) if Operation.LEAK_TEST in scope else ()
+        return (Operation.FINE_TUNING, Operation.EVALUATION, *leak)
+
     def footprint(self) -> str:
-        """Digest of what the rows admit to training: meetings, kinds of content, and people."""
+        """Digest of what training may use: by the rows, and by what decides about turns."""
         rulings = self.rule(_request(self.config, (Operation.FINE_TUNING,), _TRAINED))
+        rows = [
+            [self.rows.meetings[n].meeting_id, str(m), sorted(rulings.dropped_labels(n, m))]
+            for n in map(int, np.flatnonzero(rulings.admitted))
+            for m in rulings.request.modalities
+            if not rulings.modality_codes(n, m)
+        ]
+        of_turns = [rule for rule in rulings.rules if rule.kind in OF_TURNS]
         return digest_of(
-            [
-                [self.rows.meetings[n].meeting_id, str(m), sorted(rulings.dropped_labels(n, m))]
-                for n in map(int, np.flatnonzero(rulings.admitted))
-                for m in rulings.request.modalities
-                if not rulings.modality_codes(n, m)
-            ]
-        )
+            [rows, *(to_json(part) for part in (tuple(of_turns), self.tables.aliases)),
+             to_json(self.manifest.head.copies)]
+        )  # fmt: skip
 
     @cached_property
     def undrawn(self) -> Rulings:
@@ -384,7 +400,7 @@ def _summary(session: _Session, opened: _Opened, rows: Sequence[Row]) -> dict[st
         "decided_at": format_time(session.now),
         "trust_sha256": manifest.trust_sha256,
         "trust_first": to_json(session.present.trust_first),
-        "withdrawals": to_json(LogHead(*session.authority.withdrawals)),
+        "withdrawals": to_json(session.present.log_head),
     }
 
 

@@ -22,6 +22,7 @@ from harness.consent.records import (
     ParticipantRow,
     Policy,
     PolicyChange,
+    RuleKind,
     Sha256,
     SplitRow,
     parse,
@@ -97,6 +98,12 @@ class Defaults:
     max_dropped_percent: int
     max_withdrawals_age_s: int
     on_withdrawal: OnWithdrawal
+
+    def __post_init__(self) -> None:
+        if self.clock_skew_s > 86_400 or self.max_consent_age_days > 10**6:
+            raise ValueError("clock_skew_s above a day, or max_consent_age_days above 10^6")
+        if self.max_withdrawals_age_s > 10**10 or self.max_dropped_percent > 100:
+            raise ValueError("max_withdrawals_age_s or max_dropped_percent out of range")
 
 
 @record
@@ -338,9 +345,22 @@ def check_references(purposes: tuple[str, ...], tables: Tables) -> None:
         if split_row.series_id != series[split_row.meeting_id]:
             _dangling("split", n, "series_id")
     _check_event_references(purposes, tables, series)
+    known = {name for policy in tables.policies for name in policy.purposes} | {*purposes, ALL}
+    turns = {(row.meeting_id, str(row.modality)): row.turns for row in tables.content}
     for n, rule in enumerate(tables.exclusions, 1):
         if not {*rule.scope.meetings} <= {*series, ALL}:
             _dangling("exclusions", n, "scope")
+        if not {*rule.scope.purposes} <= known:
+            _dangling("exclusions", n, "scope.purposes")
+        if rule.kind is RuleKind.TURN and not _finds_turn(rule, turns):
+            _dangling("exclusions", n, "value")
+
+
+def _finds_turn(rule: ExclusionRule, turns: dict[tuple[str, str], int]) -> bool:
+    """Whether the turn that a rule names is there in each meeting that it names."""
+    modality, _, place = rule.value.partition("/")
+    named = [name for name in rule.scope.meetings if name != ALL]
+    return all(turns.get((name, modality), 2**62) > int(place) for name in named)
 
 
 def _check_event_references(scope: tuple[str, ...], tables: Tables, series: dict[str, str]) -> None:

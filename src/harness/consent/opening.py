@@ -1,8 +1,8 @@
 """Opens what the rows admit: each file once, hashed while read, its turns judged one by one."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from harness.consent.present import Source, read_copies_key
 from harness.consent.records import Alias, ContentRow, ExclusionRule, ParticipantRow, RuleKind
 from harness.consent.request import concerns
 from harness.consent.turns import Person, TurnVerdicts, Voices, judge
+from harness.errors import Refused
 from harness.meetings.model import Modality, Turn
 
 
@@ -64,15 +65,21 @@ class Repeats:
         self, source: Source, copies: bytes | None, rules: Iterable[ExclusionRule]
     ) -> None:
         self._rules = [rule for rule in rules if rule.kind is RuleKind.UTTERANCE]
-        needed = bool(self._rules) or copies is not None
-        self._key = read_copies_key(source) if needed else b""
+        if self._rules and copies is None:
+            raise Refused("INDEX_MISSING", "words are excluded, and nothing binds their key",
+                          COPIES, "sign again with --copies-key")  # fmt: skip
+        self._key = read_copies_key(source) if copies is not None else b""
         self._index = CopyIndex.parse(copies, self._key, COPIES) if copies is not None else None
 
     def codes(
-        self, meeting: str, modality: Modality, turns: Sequence[Turn]
+        self, meeting: str, kinds: Collection[Modality], turns: Sequence[Turn]
     ) -> Iterator[tuple[int, str]]:
-        """Places and codes of turns that say again what is excluded."""
-        digests = {r.value for r in self._rules if _concerns(r, meeting, modality)}
+        """Places and codes of turns that say again what is excluded.
+
+        Args:
+            kinds: the modality of the turns, and what it derives from.
+        """
+        digests = {r.value for r in self._rules if _concerns(r, meeting, kinds)}
         for place, turn in enumerate(turns if digests else ()):
             said = words(turn.text)
             if len(said) >= MIN_UTTERANCE_WORDS and digest_utterance(said, self._key) in digests:
@@ -119,24 +126,44 @@ class ContentReader:
         dropped = self.rulings.dropped_labels(number, modality)
         people = [Person(p, p.label in dropped) for p in self.rows.roster[meeting.meeting_id]]
         voices = Voices(people, self.rows.aliases[meeting.series_id])
-        excluded = self._excluded(meeting.meeting_id, modality, turns)
-        return Opened(turns, judge(turns, voices, excluded, self.defaults))
+        kinds = self.rulings.with_origins(number, modality)
+        excluded = self._excluded(meeting.meeting_id, modality, kinds, turns)
+        if modality in RETELLING and any(person.dropped for person in people):
+            for place in range(len(turns)):
+                excluded[place].append("QUOTES_DROPPED")
+        verdicts = judge(turns, voices, excluded, self.defaults)
+        if self._derives_from_excluded(meeting.meeting_id, modality, kinds):
+            verdicts = replace(verdicts, codes=("EXCLUDED_DERIVED_FROM", *verdicts.codes))
+        return Opened(turns, verdicts)
 
     def _excluded(
-        self, meeting: str, modality: Modality, turns: Sequence[Turn]
+        self, meeting: str, modality: Modality, kinds: Collection[Modality], turns: Sequence[Turn]
     ) -> dict[int, list[str]]:
         """Codes of turns that are excluded by their place or by their words."""
         found: dict[int, list[str]] = defaultdict(list)
         for rule in self._turn_rules:
             kind, _, place = rule.value.partition("/")
-            if kind == modality and _concerns(rule, meeting, modality):
+            if kind == modality and _concerns(rule, meeting, kinds):
                 found[int(place)].append("EXCLUDED_TURN")
-        for place_, code in self._repeats.codes(meeting, modality, turns):
+        for place_, code in self._repeats.codes(meeting, kinds, turns):
             found[place_].append(code)
         return found
 
+    def _derives_from_excluded(
+        self, meeting: str, modality: Modality, kinds: Collection[Modality]
+    ) -> bool:
+        """Whether a turn is excluded of something that this modality is made from."""
+        return any(
+            Modality(rule.value.partition("/")[0]) in {*kinds} - {modality}
+            and _concerns(rule, meeting, kinds)
+            for rule in self._turn_rules
+        )
 
-def _concerns(rule: ExclusionRule, meeting: str, modality: Modality) -> bool:
-    return concerns(rule.scope.meetings, meeting) and concerns(
-        tuple(map(str, rule.scope.modalities)), modality
-    )
+
+def _concerns(rule: ExclusionRule, meeting: str, kinds: Collection[Modality]) -> bool:
+    listed = tuple(map(str, rule.scope.modalities))
+    return concerns(rule.scope.meetings, meeting) and any(concerns(listed, m) for m in kinds)
+
+
+RETELLING = frozenset({Modality.SUMMARY_AI, Modality.CHAT_PRIVATE})
+"""Kinds that tell what others said, or to whom: nothing of them is used where one is dropped."""

@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.consent import state, withdrawals
-from harness.consent.manifest import Manifest, Tables, load
+from harness.consent.manifest import LogHead, Manifest, Tables, load
+from harness.consent.records import ConsentEvent
 from harness.consent.signing import load_trust
 from harness.consent.state import Observation, Seen, TrustFirst
 from harness.consent.withdrawals import Log
@@ -50,11 +51,36 @@ class Present:
     now: datetime
     trust_first: TrustFirst
 
+    @property
+    def log_head(self) -> LogHead:
+        """How far the log goes."""
+        return LogHead(len(self.log.entries), self.log.sha256)
+
     @cached_property
     def tables(self) -> Tables:
         """The rows, with every withdrawal of the log as one more event."""
-        tables = self.manifest.tables
-        return replace(tables, consent=(*tables.consent, *withdrawals.as_events(self.log)))
+        return with_withdrawals(self.manifest, self.log)
+
+
+def with_withdrawals(manifest: Manifest, log: Log) -> Tables:
+    """The rows of a manifest, with every withdrawal of a log as one more event.
+
+    A withdrawal that names a meeting, series or purpose which the manifest does not know may be
+    mistyped; on that axis it then means everything, as it would else withdraw nothing.
+    """
+    tables = manifest.tables
+    series = {row.meeting_id: row.series_id for row in tables.meetings}
+    names = {*series, *series.values()}
+    purposes = {name for policy in tables.policies for name in policy.purposes}
+    purposes |= {*manifest.head.scope.purposes}
+    events = [_as_meant(event, names, purposes) for event in withdrawals.as_events(log)]
+    return replace(tables, consent=(*tables.consent, *events))
+
+
+def _as_meant(event: ConsentEvent, names: set[str], purposes: set[str]) -> ConsentEvent:
+    if not {*event.scope.meetings, *event.scope.series} <= names:
+        event = replace(event, scope=replace(event.scope, meetings=(), series=()))
+    return event if {*event.purposes} <= purposes else replace(event, purposes=())
 
 
 def verify_present(source: Source, now: datetime) -> Present:

@@ -171,6 +171,7 @@ _RUN = {
     967: ("CONTENT_TURNS_MISMATCH",
           "An admitted content file has another number of turns than signed."),
     968: ("WITHDRAWN_MEANWHILE", "Something was withdrawn while it was trained on."),
+    970: ("INDEX_MISSING", "Words are excluded by their digest, and no index binds the key."),
     971: ("INDEX_INVALID", "The index of excluded content is not as it was made."),
     972: ("INDEX_KEY_MISSING", "Words are excluded, and the key to find them is not here."),
     973: ("INDEX_KEY_MISMATCH", "The index of excluded content was made with another key."),

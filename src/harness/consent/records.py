@@ -356,6 +356,8 @@ class Jurisdiction:
     def __post_init__(self) -> None:
         if self.effective_until <= self.effective_from:
             raise ValueError("it ends before it begins")
+        if self.max_retention_days > 10**6:
+            raise ValueError("max_retention_days above 10^6")
 
 
 @record

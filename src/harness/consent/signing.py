@@ -8,7 +8,6 @@ can write any date.
 """
 
 import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -298,7 +297,7 @@ def _encode(data: bytes) -> str:
 def _decode(text: str, family: str, where: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         _bad_signature(family, where)
     if _encode(data) != text:  # base64 lets unused bits vary
         _bad_signature(family, where)

@@ -19,7 +19,7 @@ from harness.consent.present import Source, trust_first, verify_present
 from harness.consent.records import Declared, MeetingRow, Role
 from harness.consent.signing import KeyRole, create_key, load_trust, save_trust, trust_root
 from harness.digest import digest_of
-from harness.errors import UsageError
+from harness.errors import Refused, UsageError
 from harness.meetings.model import Modality
 from harness.meetings.qmsum import read, series_of
 
@@ -66,6 +66,9 @@ def locate(data: Data) -> Source:
         manifest = _folder("data.manifest", data.manifest)
         log = _folder("data.withdrawals", data.withdrawals)
         key = Path(data.copies_key) if data.copies_key else None
+        if not os.environ.get("HARNESS_TRUST"):  # never what a setting could choose
+            raise Refused("TRUST_MISSING", "no trust root", "HARNESS_TRUST",
+                          "set it to the file with the pinned keys")  # fmt: skip
         return Source(_folder("data.root", data.root), manifest, _trust(data), log, seen, key)
     folder = Path(data.work) / _name(data)
     store = folder / "store" if data.source == "demo" else _folder("data.root", data.root)

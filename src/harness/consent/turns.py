@@ -4,6 +4,7 @@ See ``docs/gate.md``, section 7. Only content that the rows admit comes this far
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _QUOTE = re.compile(
     r"(?:\.\.\.|\u2026)?[\"\u201d]",
     re.DOTALL,
 )
+_LEADING = " \t\r\n\u200b\u200e\u200f\ufeff"
+_UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _NAME = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -66,10 +69,10 @@ class Voices:
         for person in people:
             self._by_label[label_key(person.row.label)].append(person)
             by_subject[person.row.subject_key or ""].append(person)
-        self._aliases = {
-            label_key(alias.label): [by_subject.get(key, []) for key in alias.subject_keys]
-            for alias in aliases
-        }
+        self._aliases: dict[str, list[list[Person]]] = defaultdict(list)
+        for alias in aliases:  # two of one label mean all whom either names
+            groups = [by_subject.get(key, []) for key in alias.subject_keys]
+            self._aliases[label_key(alias.label)] += groups
 
     def of(self, label: str) -> Sequence[Person]:
         """The people behind a label; nobody where one of them is not on the roster."""
@@ -117,7 +120,7 @@ def _quoted(turns: Sequence[Turn]) -> list[list[str] | None]:
     """Labels of those whom each turn quotes: none, or None where a quote is of nobody known."""
     found: list[list[str] | None] = []
     for place, turn in enumerate(turns):
-        quote = _QUOTE.match(turn.text)
+        quote = _QUOTE.match(turn.text.lstrip(_LEADING))
         if quote is None:
             found.append([])
             continue
@@ -129,9 +132,10 @@ def _quoted(turns: Sequence[Turn]) -> list[list[str] | None]:
 
 def _quotes_dropped(labels: list[str] | None, voices: Voices) -> bool:
     """Whether somebody dropped may be quoted; a quote of nobody known may be anybody's."""
-    if labels is None:
+    if labels is None or not voices.people:
         return any(person.dropped for person in voices.people)
-    return any(person.dropped for label in labels for person in voices.of(label))
+    people = [voices.of(label) for label in labels]
+    return any(not found or any(person.dropped for person in found) for found in people)
 
 
 def _masked(texts: Sequence[str], voices: Voices) -> tuple[str, ...]:
@@ -139,10 +143,17 @@ def _masked(texts: Sequence[str], voices: Voices) -> tuple[str, ...]:
     names = _names(person for person in voices.people if person.dropped)
     if not names:
         return tuple(texts)
-    words = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-    pattern = re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
-    return tuple(pattern.sub(MASK, text) for text in texts)
+    words = "|".join(map(_spelling, sorted(names, key=len, reverse=True)))
+    pattern = re.compile(words, re.IGNORECASE)
+    return tuple(pattern.sub(MASK, unicodedata.normalize("NFC", text)) for text in texts)
+
+
+def _spelling(name: str) -> str:
+    """A pattern for a name as a word; scripts without spaces have no ends of words."""
+    word = re.escape(name)
+    return word if _UNSPACED.match(name) else rf"(?<!\w){word}(?!\w)"
 
 
 def _names(people: Iterable[Person]) -> set[str]:
-    return {part.casefold() for person in people for part in _NAME.findall(person.row.label)}
+    parts = {part for person in people for part in _NAME.findall(person.row.label)}
+    return {form for part in parts for form in (part, part.casefold(), part.upper())}

@@ -1,6 +1,7 @@
 """QMSum's JSON files (Zhong et al. 2021): AMI, ICSI and committee meetings, without times."""
 
 import re
+from dataclasses import replace
 
 from harness.digest import strict_json
 from harness.errors import Refused
@@ -16,7 +17,7 @@ def read(data: bytes) -> list[Turn]:
     """Read the turns of one meeting; queries and answers about it are not read.
 
     Markers such as ``{vocalsound}`` are taken out and spaces collapsed. Turns without words are
-    skipped; ``index`` stays the position in ``meeting_transcripts``.
+    skipped and not counted.
 
     Raises:
         Refused: ``PARSE_REFUSED``, with the entry at fault.
@@ -31,7 +32,8 @@ def read(data: bytes) -> list[Turn]:
     if not isinstance(entries, list):
         raise _refusal("no list of turns", "meeting_transcripts")
     turns = (_turn(index, entry) for index, entry in enumerate(entries))
-    return [turn for turn in turns if turn.text]
+    spoken = (turn for turn in turns if turn.text)
+    return [replace(turn, index=index) for index, turn in enumerate(spoken)]
 
 
 def series_of(meeting_id: str) -> str:

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.commitments.merkle import set_root
-from harness.commitments.receipt import Committer, audit_key
+from harness.commitments.receipt import Committer, KeptOut, arm_leaves, audit_key
 from harness.config import Config, Probe
 from harness.consent import gate
-from harness.consent.capability import Authority, GatedMeeting
+from harness.consent.capability import Authority, Evaluable, GatedMeeting, LeakTest
 from harness.consent.sources import prepare
 from harness.corpus.canaries import Canary, CanarySpace, candidates, space
 from harness.corpus.documents import Document, documents
@@ -89,8 +89,10 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     model = adapter.load(loaded, run.file("adapter"))
     canaries = _same_canaries(config, run, loaded.tokenizer)
     trained = documents(permission.members, loaded.tokenizer, config.corpus)
-    check_receipt(read_json(run.file("train", "receipt.json")), Committer(audit_key(run)),
-                  trained, gate.kept_out(source, config, now), loaded.sha256)  # fmt: skip
+    leaves = _measured_now(Committer(audit_key(run)), trained, permission, sentinels,
+                           gate.kept_out(source, config, now))  # fmt: skip
+    check_receipt(read_json(run.file("train", "receipt.json")),
+                  read_json(run.file("private", "leaves.json")), leaves, loaded.sha256)  # fmt: skip
     measured = Measured()
     arms = {"member": permission.members, "heldout": permission.heldout,
             "sentinel": sentinels.sentinels}  # fmt: skip
@@ -110,36 +112,48 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
 
 
 def check_receipt(
-    receipt: dict[str, Any], committer: Committer, members: Sequence[Document],
-    kept_out: dict[str, tuple[tuple[str, str], ...]], base_sha256: str,
+    receipt: dict[str, Any], trained: dict[str, list[str]], now: dict[str, set[bytes]],
+    base_sha256: str,
 ) -> None:  # fmt: skip
     """Refuse to call others members, held-out or sentinels than those of the training.
 
     A manifest signed after the training may deal its meetings to other arms; trained meetings
-    would then be measured as if they had never been seen.
+    would then be measured as if they had never been seen. Fewer than in the training is no
+    difference: not all who agreed to training agreed to evaluation.
 
     Args:
         receipt: of the training.
-        committer: with the run's audit key.
-        members: documents of today's training arm.
-        kept_out: today's held-out and sentinel meetings with their content digests.
+        trained: leaves of each arm of the training, hexadecimal.
+        now: leaves of each arm that is to be measured, see :func:`arm_leaves`.
         base_sha256: of the base model that is loaded now.
 
     Raises:
         Refused: ``TRAINING_DIFFERS`` naming what differs.
     """
-    now = {
-        "equal": True,
-        "base_sha256": base_sha256,
-        "train_root": set_root(committer.documents(members)),
-        "heldout_root": set_root(committer.unopened(kept_out.get("heldout", ()))),
-        "sentinel_root": set_root(committer.unopened(kept_out.get("sentinel", ()))),
-    }
-    differing = [key for key, value in now.items() if receipt.get(key) != value]
+    differing = [
+        key for key, value in (("equal", True), ("base_sha256", base_sha256))
+        if receipt.get(key) != value
+    ]  # fmt: skip
+    for arm, leaves in now.items():
+        known = {bytes.fromhex(leaf) for leaf in trained.get(arm, ())}
+        if set_root(known) != receipt.get(f"{arm}_root") or not leaves <= known:
+            differing.append(f"{arm}_root")
     if differing:
         raise Refused("TRAINING_DIFFERS", f"{', '.join(differing)} is not as in the training",
                       "train/receipt.json", "probe under the manifest and base model of the "
                       "training, or train again")  # fmt: skip
+
+
+def _measured_now(
+    committer: Committer, trained: Sequence[Document], permission: Evaluable, sentinels: LeakTest,
+    kept_out: KeptOut,
+) -> dict[str, set[bytes]]:  # fmt: skip
+    """Leaves of the arms that are permitted to be measured."""
+    names = {meeting.id for meeting in (*permission.heldout, *sentinels.sentinels)}
+    measured = {
+        arm: tuple(pair for pair in pairs if pair[0] in names) for arm, pairs in kept_out.items()
+    }
+    return arm_leaves(committer, trained, measured)
 
 
 def _same_canaries(config: Config, run: RunDir, tokenizer: TextTokenizer) -> list[Canary]:

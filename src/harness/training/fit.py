@@ -10,10 +10,10 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Trainer
 
 from harness.commitments.merkle import set_root
-from harness.commitments.receipt import Committer, Observer, audit_key, receipt
+from harness.commitments.receipt import Committer, Observer, arm_leaves, audit_key, receipt
 from harness.config import Config
 from harness.consent import gate
-from harness.consent.capability import Admitted
+from harness.consent.capability import Admitted, Authority
 from harness.consent.sources import prepare
 from harness.corpus.datamodule import MeetingData
 from harness.errors import Preempted, Refused
@@ -48,6 +48,7 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
         except gate.Withdrawn as error:
             if not error.restart:
                 raise
+            run.publish(attempt)
             _begin_again(run)
 
 
@@ -84,7 +85,7 @@ def _train(
 ) -> tuple[LoraModule, TrainState]:  # fmt: skip
     committer = Committer(audit_key(run))
     root = set_root(committer.documents(data.meetings))
-    state, tensors, seen = _resume(run, root, admitted.authority.epoch, loaded)
+    state, tensors, seen = _resume(run, root, admitted.authority, loaded)
     observer = Observer(committer, loaded.tokenizer.bos_id, loaded.tokenizer.pad_id, seen)
     observer.tokens = state.tokens
     model = adapter.attach(loaded, config.lora, config.train.seed)
@@ -126,22 +127,26 @@ def _trainer(config: Config, callbacks: list[Any]) -> Trainer:
 
 
 def _resume(
-    run: RunDir, root: str, epoch: int, loaded: Base
+    run: RunDir, root: str, authority: Authority, loaded: Base
 ) -> tuple[TrainState, dict[str, torch.Tensor], set[bytes]]:
     found = load_checkpoint(run.file("checkpoints"))
     here = machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"), loaded)
     if found is None:
-        return TrainState(train_root=root, epochs=[epoch], machine=here), {}, set()
+        return TrainState(train_root=root, epochs=[authority.epoch], machine=here), {}, set()
     state, tensors, seen = found
     if state.train_root != root:
-        raise Refused("TRAIN_ROOT_CHANGED", "other turns are admitted than this attempt trained on",
-                      "checkpoints/", "start from step 0 in another run_dir")  # fmt: skip
+        error = gate.Withdrawn(
+            "TRAIN_ROOT_CHANGED", "other turns are admitted than this attempt trained on",
+            "checkpoints/", "start from step 0 in another run_dir",
+        )  # fmt: skip
+        error.restart = authority.restarts
+        raise error
     changed = sorted(key for key in here if here[key] != state.machine.get(key))
     if changed:
         raise Refused("MACHINE_CHANGED", f"{', '.join(changed)} differ from when it began",
                       "checkpoints/", "continue on its machine, or in another run_dir")  # fmt: skip
-    if epoch not in state.epochs:
-        state.epochs.append(epoch)
+    if authority.epoch not in state.epochs:
+        state.epochs.append(authority.epoch)
     return state, tensors, seen
 
 
@@ -150,11 +155,14 @@ def _publish(
     module: LoraModule, state: TrainState,
 ) -> dict[str, Any]:  # fmt: skip
     committer = Committer(audit_key(run))
-    made = receipt(committer, data.meetings, data.carriers, admitted.kept_out, module.observer)
+    arms = arm_leaves(committer, data.meetings, admitted.kept_out)
+    made = receipt(committer, arms, data.carriers, module.observer)
     made |= {"manifest_sha256": admitted.authority.manifest_sha256,
              "epoch": admitted.authority.epoch, "epochs": state.epochs, "base": loaded.name,
              "base_sha256": loaded.sha256}  # fmt: skip
     write_json(run.file("train", "receipt.json"), made)
+    listed = {arm: sorted(leaf.hex() for leaf in leaves) for arm, leaves in arms.items()}
+    write_json(run.file("private", "leaves.json"), listed)  # what the roots stand for
     if not made["equal"]:
         raise Refused("RECEIPT_UNEQUAL", "what entered training is not what was admitted",
                       "train/receipt.json", "no adapter is written; find what came in")  # fmt: skip
