@@ -170,7 +170,7 @@ def test_usage_errors_from_outside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("harness ", {*cli.COMMANDS}),
+        ("harness ", {*cli.COMMANDS, *cli.TOOLS}),
         ("harness re", {"report"}),
         ("harness nothing", set()),
         ("harness gate model=", {"model=hub", "model=smollm2-135m", "model=tiny"}),
@@ -374,9 +374,12 @@ def test_the_gate_decides_again_until_the_training_is_done(
     assert [entry["n"] for entry in attempts] == [1, 2, 3]
 
 
-def test_json_of_run_holds_every_stage(here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("flag", ["json=true", "--json"])
+def test_json_of_run_holds_every_stage(
+    flag: str, here: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cli, "run_stage", Stages())
-    _, out, _ = here("run", "run_dir=run", "json=true")
+    _, out, _ = here("run", "run_dir=run", flag)
     assert last_json(out).keys() == {"gate", "train", "probe", "report"}
 
 

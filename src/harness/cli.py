@@ -44,6 +44,7 @@ STAGE_MODULES = {
     "probe": "harness.probes.suite",
     "report": "harness.reporting.stage",
 }
+_JSON = {"--json": "json=true"}
 SUMMARIES = {
     "gate": "gate/summary.json",
     "train": "train/receipt.json",
@@ -86,7 +87,7 @@ def dispatch(words: Sequence[str]) -> int:
     elif first in ("-sc", "--shell-completion"):
         return complete(list(words))
     elif first in COMMANDS:
-        return HydraCommand(first, list(words[1:]))()
+        return HydraCommand(first, [_JSON.get(word, word) for word in words[1:]])()
     elif first in TOOLS:
         return int(importlib.import_module(TOOLS[first][1]).main(list(words[1:])))
     else:

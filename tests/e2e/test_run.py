@@ -14,6 +14,7 @@ import pytest
 
 from harness.consent.authoring import draft_of, write_manifest
 from harness.consent.manifest import Draw, load
+from harness.consent.present import Source, trust_first
 from harness.consent.records import Arm, RuleSource
 from harness.consent.signing import load_key, load_trust
 from harness.consent.split import draw
@@ -125,7 +126,9 @@ def test_a_split_dealt_again_after_training_is_not_probed(
     key = load_key(place / "keys" / "manifest.pem")
     write_manifest(tmp_path / "dealt", dealt, [key], now, manifest.head.expires,
                    manifest.head.epoch + 1, manifest.sha256)  # fmt: skip
-    shutil.copy(place / "last-seen.json", tmp_path / "last-seen.json")
+    source = Source(place / "demo" / "store", tmp_path / "dealt", place / "trust.json",
+                    place / "demo" / "withdrawals", tmp_path / "last-seen.json")  # fmt: skip
+    trust_first(source, now)
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "run.json").unlink()
     shutil.rmtree(tmp_path / "run" / "logs")
