@@ -357,7 +357,8 @@ def matches_meeting(case: Case, rule: Row, m: str) -> bool:
     if kind == "modality":
         return True
     if kind == "jurisdiction":
-        return any(value in row["jurisdictions"] for row in case.roster)
+        places = [place for row in case.roster for place in row["jurisdictions"]]
+        return any(place == value or place.startswith(value + "-") for place in places)
     if kind == "file":
         return any(is_file(case, rule, kind) for kind in {m} | origins(case, m))
     return False
@@ -380,7 +381,7 @@ def matches_row(row: Row, rule: Row) -> bool:
     if kind == "subject":
         return bool(row["subject_key"] == value)
     if kind == "domain":
-        return bool(row["domain"] == value)
+        return bool(row["domain"].lower() == value.lower())
     if kind == "label":
         return label_key(row["label"]) == label_key(value)
     return False

@@ -154,3 +154,21 @@ def test_what_the_command_does_not_know_is_one_line(
 ) -> None:
     assert cli.answer(lambda: cli.dispatch(["manifest", *words])) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_missed_epochs_are_presented_in_order(desk: Desk) -> None:
+    folder = desk.folder
+    desk("new", folder / "draft")
+    desk.fill()
+    digests = []
+    for epoch in range(1, 4):
+        digests.append(desk.sign()[1].split()[-1])
+        shutil.copytree(folder / "manifest", folder / f"epoch-{epoch}")
+    source = ("--log", folder / "log", "--state", folder / "seen.json", "--trust",
+              folder / "trust.json")  # fmt: skip
+    assert desk("trust-first", folder / "epoch-1", "--sha256", digests[0], *source)[0] == 0
+    code, _, err = desk("present", folder / "epoch-3", *source)
+    assert (code, "MANIFEST_CHAIN_BROKEN" in err) == (4, True)
+    code, out, _ = desk("present", folder / "epoch-2", folder / "epoch-3", *source)
+    assert (code, out) == (0, "taken: epochs 2, 3\n")
+    assert "MANIFEST_EPOCH_ROLLBACK" in desk("present", folder / "epoch-2", *source)[2]

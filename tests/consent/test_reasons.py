@@ -1,8 +1,10 @@
 """One fault at a time: each code denies by its fault, and without the fault all is admitted."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -343,3 +345,17 @@ def test_every_code_has_one_sentence(code: str) -> None:
     text = reasons.sentence(code)
     assert text.endswith(".")
     assert text.count(".") == 1
+
+
+def test_every_code_that_the_gate_raises_has_a_sentence() -> None:
+    """Settings and flags apart, which are not about meetings; warnings of lint neither."""
+    other = {"CONFIG_VALUE", "FLAG", "NOTHING_CAN_BE_ADMITTED", "REVIEW_DUE"}
+    folder = Path(gate.__file__).parent
+    raised = {
+        code
+        for path in folder.glob("*.py")
+        for code in re.findall(
+            r'(?:Refused|Withdrawn|UsageError)\(\s*"([A-Z_]+)"', path.read_text()
+        )
+    }
+    assert raised - other <= {*reasons.REASONS}

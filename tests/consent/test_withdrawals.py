@@ -486,7 +486,6 @@ def test_as_events_of_the_consent_log(
     for event, entry, line_digest in zip(events, log.entries, log.heads, strict=True):
         assert parse(ConsentEvent, to_json(event), "event") == event
         assert event.state is State.WITHDRAWN
-        assert not event.state.permits
         assert (event.subject_key, event.controller) == (entry.subject_key, entry.controller)
         assert (event.operations, event.purposes, event.modalities) == (
             entry.operations, entry.purposes, entry.modalities

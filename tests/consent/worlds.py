@@ -804,7 +804,7 @@ def exclude_modality(d: Draft) -> None:
 
 @mutation
 def exclude_place(d: Draft) -> None:
-    exclude(d, "jurisdiction", d.pick(*PLACES))
+    exclude(d, "jurisdiction", d.pick(*PLACES, "US"))
 
 
 @mutation
@@ -829,7 +829,7 @@ def exclude_subject(d: Draft) -> None:
 @mutation
 def exclude_domain(d: Draft) -> None:
     d.row()["domain"] = d.pick("rival.example", "acme.example")
-    exclude(d, "domain", d.pick("rival.example", "rival.example", "acme.example", "example"))
+    exclude(d, "domain", d.pick("rival.example", "Rival.EXAMPLE", "acme.example", "example"))
 
 
 @often

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from harness.consent.bits import PERSON, Codes, Mask
-from harness.consent.columns import Columns, Numbers, microseconds, ranges
+from harness.consent.columns import DAY, Columns, Numbers, microseconds, ranges
 from harness.consent.demands import DemandColumns
 from harness.consent.frame import Frame
 from harness.consent.jurisdiction import STRENGTH
@@ -24,7 +24,6 @@ from harness.consent.records import ALL, Declared, Delegation, Method, Operation
 from harness.consent.request import Use
 
 PAIRS_AT_ONCE = 1 << 21
-DAY = 86_400 * 10**6  # microseconds
 _RECORDING = {Operation.RECORDING, Operation.TRANSCRIPTION}
 _STATE_CODES = {
     State.REQUESTED: "CONSENT_REQUESTED_ONLY",

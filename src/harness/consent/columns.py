@@ -20,6 +20,7 @@ from harness.consent.bits import Mask
 from harness.consent.records import Key, Sha256, hints
 
 TIME = pa.timestamp("us", tz="UTC")
+DAY = 86_400 * 10**6  # microseconds
 Numbers = npt.NDArray[np.int64]
 
 

@@ -18,7 +18,7 @@ from harness.consent.columns import Numbers, microseconds
 from harness.consent.demands import DemandColumns
 from harness.consent.exclusion import Exclusions
 from harness.consent.frame import Frame
-from harness.consent.manifest import Head, Manifest, Mode, Tables
+from harness.consent.manifest import Head, Mode, Tables
 from harness.consent.modality import BIT, ORDER, RECORDING_TYPES, covers
 from harness.consent.policy import Policies
 from harness.consent.reasons import in_order
@@ -126,11 +126,6 @@ class Rulings:
         dropped = np.flatnonzero(self.verdicts[modality].people[first:last]) + first
         codes, labels = self.frame.roster.coded("label")
         return frozenset(str(labels[codes[row]]) for row in dropped)
-
-
-def rule(manifest: Manifest, request: Request, now: datetime) -> Rulings:
-    """Decide every meeting of a manifest."""
-    return rule_tables(manifest.head, manifest.tables, Frame.of(manifest.tables), request, now)
 
 
 def rule_tables(

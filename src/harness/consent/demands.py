@@ -5,13 +5,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from harness.consent.bits import MEETING, PERSON, Codes, Mask
-from harness.consent.columns import Columns, Numbers, microseconds
+from harness.consent.columns import DAY, Columns, Numbers, microseconds
 from harness.consent.frame import Frame
 from harness.consent.jurisdiction import STRENGTH, Places
 from harness.consent.records import AgeBand, ConsentType, Declared, Jurisdiction, SpecialCategory
 from harness.consent.request import Use
 
-DAY = 86_400 * 10**6  # microseconds
 _FOR_EVER = 2**62
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from harness.consent import drafting, withdrawals
 from harness.consent.authoring import Draft
 from harness.consent.manifest import LogHead, load_at_any_time
-from harness.consent.present import Source, read_copies_key, trust_first
+from harness.consent.present import Source, present_missed, read_copies_key, trust_first
 from harness.consent.records import format_time, parse_lines, to_json
 from harness.consent.signing import (
     KeyRole,
@@ -26,8 +26,6 @@ from harness.consent.signing import (
 )
 from harness.errors import ExitCode, Refused, UsageError
 from harness.rundir import write_bytes
-
-DAY = timedelta(days=1)
 
 
 def main(words: Sequence[str]) -> int:
@@ -91,11 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_trust(log)
     trust = command("trust-first", _trust_first, "vouch for an issuer's first manifest by hand")
     trust.add_argument("manifest", type=Path)
-    _add(trust, "--log", "folder of the withdrawals log", required=True)
-    _add(trust, "--state", "file of the last-seen state", required=True)
     trust.add_argument("--sha256", required=True,
                        help="of MANIFEST.json, as the issuer told it elsewhere")  # fmt: skip
-    _add_trust(trust)
+    present = command("present", _present, "take the epochs that this place has missed, in order")
+    present.add_argument("manifest", type=Path, nargs="+", help="the oldest first")
+    for parser_ in (trust, present):
+        _add(parser_, "--log", "folder of the withdrawals log", required=True)
+        _add(parser_, "--state", "file of the last-seen state", required=True)
+        _add_trust(parser_)
     return parser
 
 
@@ -195,16 +196,21 @@ def _log(arguments: argparse.Namespace) -> int:
 
 
 def _trust_first(arguments: argparse.Namespace) -> int:
-    now = datetime.now(UTC)
-    manifest = load_at_any_time(arguments.manifest, load_trust(arguments.trust), now)
-    if manifest.sha256 != arguments.sha256:
-        raise Refused("MANIFEST_HASH_MISMATCH", "it is not the manifest that the issuer named",
-                      "--sha256", "compare with the issuer again")  # fmt: skip
-    source = Source(Path(), arguments.manifest, arguments.trust, arguments.log, arguments.state)
-    seen = trust_first(source, now)
+    seen = trust_first(_source(arguments), datetime.now(UTC), arguments.sha256)
     print(f"trusted: {seen.issuer}, epoch {seen.epoch}")
     print(json.dumps(to_json(seen.trust_first)))
     return ExitCode.DONE
+
+
+def _present(arguments: argparse.Namespace) -> int:
+    epochs = present_missed(_source(arguments), arguments.manifest, datetime.now(UTC))
+    print(f"taken: epochs {', '.join(map(str, epochs))}")
+    return ExitCode.DONE
+
+
+def _source(arguments: argparse.Namespace) -> Source:
+    manifest = arguments.manifest if isinstance(arguments.manifest, Path) else Path()
+    return Source(Path(), manifest, arguments.trust, arguments.log, arguments.state)
 
 
 def _bytes(path: Path) -> bytes:

@@ -145,7 +145,8 @@ class Exclusions:
                 keys = _column(frame.roster, "subject_key")
                 return [*of_bytes], keys, np.arange(frame.roster.size)
             case RuleKind.DOMAIN:
-                return [*words], _column(frame.roster, "domain"), np.arange(frame.roster.size)
+                domains = pc.utf8_lower(_column(frame.roster, "domain"))
+                return [w.lower() for w in words], domains, np.arange(frame.roster.size)
             case RuleKind.LABEL:
                 numbers, keys = frame.label_keys
                 column = pa.array(keys, pa.string()).take(pa.array(numbers))
@@ -171,7 +172,11 @@ class Exclusions:
 
     def _is_from(self, rule: ExclusionRule, rows: Numbers) -> Mask:
         if rule.value not in self._places:
-            people = self.frame.roster.has("jurisdictions", rule.value)
+            _, places = self.frame.roster.items("jurisdictions")
+            within = {
+                p: 1 for p in places if p == rule.value or f"{p}".startswith(f"{rule.value}-")
+            }
+            people = self.frame.roster.bits("jurisdictions", within) > 0
             self._places[rule.value] = np.unique(self.frame.meeting[people])
         return np.isin(rows, self._places[rule.value])
 

@@ -1,14 +1,15 @@
 """What holds now: the signed manifest, the withdrawals since, and nothing older than was seen."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from harness.consent import state, withdrawals
-from harness.consent.manifest import LogHead, Manifest, Tables, load
+from harness.consent.manifest import LogHead, Manifest, Tables, load, load_at_any_time
 from harness.consent.records import ConsentEvent
-from harness.consent.signing import load_trust
+from harness.consent.signing import TrustRoot, load_trust
 from harness.consent.state import Observation, Seen, TrustFirst
 from harness.consent.withdrawals import Log
 from harness.errors import Refused
@@ -96,29 +97,49 @@ def verify_present(source: Source, now: datetime) -> Present:
     return Present(manifest, log, max(now, seen.newest_now, log.as_of), seen.trust_first)
 
 
-def trust_first(source: Source, now: datetime) -> Seen:
+def trust_first(source: Source, now: datetime, sha256: str | None = None) -> Seen:
     """Vouch for a manifest and its log by hand, before which none of its issuer is taken.
 
+    Args:
+        source: where they lie.
+        now: clock, aware.
+        sha256: digest of the manifest as its issuer told it, where somebody asked.
+
     Raises:
-        Refused: as :func:`verify_present`; ``STATE_EXISTS`` where somebody vouched already.
+        Refused: as :func:`verify_present`; ``STATE_EXISTS`` where somebody vouched already;
+            ``MANIFEST_HASH_MISMATCH`` for another manifest than the issuer's.
     """
     manifest, log = _verify(source, now)
+    if sha256 not in (None, manifest.sha256):
+        raise Refused("MANIFEST_HASH_MISMATCH", "it is not the manifest that the issuer named",
+                      "--sha256", "compare with the issuer again")  # fmt: skip
     return state.trust_first(source.seen, _observation(manifest, log), now)
 
 
-def read_log(source: Source, manifest: Manifest, now: datetime) -> Log:
-    """The withdrawals log as it stands now, which must extend what the manifest binds.
+def present_missed(source: Source, folders: Iterable[Path], now: datetime) -> list[int]:
+    """Take the epochs that this place has missed, in order; they may have expired.
+
+    Args:
+        source: trust root, log and state; its manifest is the newest and is not looked at.
+        folders: of the missed manifests, the oldest first.
+        now: clock, aware.
+
+    Returns:
+        Their epochs.
 
     Raises:
-        Refused: ``WITHDRAWALS_*``.
+        Refused: ``MANIFEST_*``, ``STATE_*``, ``WITHDRAWALS_*``.
     """
-    limits, bound = manifest.head.defaults, manifest.head.withdrawals
-    log = withdrawals.load(source.withdrawals, load_trust(source.trust), now,
-                           limits.clock_skew_s, limits.max_withdrawals_age_s)  # fmt: skip
-    if not log.extends(bound.entries, bound.sha256):
-        raise Refused("WITHDRAWALS_ROLLED_BACK", "it does not hold what the manifest binds",
-                      withdrawals.LOG, "fetch the log that belongs to the manifest")  # fmt: skip
-    return log
+    trust, epochs = load_trust(source.trust), []
+    for folder in folders:
+        manifest = load_at_any_time(folder, trust, now)
+        log = _read_log(source, manifest, trust, now)
+        skew = manifest.head.defaults.clock_skew_s
+        seen = state.check_and_advance(
+            source.seen, _observation(manifest, log), now, skew, log.extends
+        )
+        epochs.append(seen.epoch)
+    return epochs
 
 
 def read_copies_key(source: Source) -> bytes:
@@ -137,8 +158,20 @@ def read_copies_key(source: Source) -> bytes:
 
 
 def _verify(source: Source, now: datetime) -> tuple[Manifest, Log]:
-    manifest = load(source.manifest, load_trust(source.trust), now)
-    return manifest, read_log(source, manifest, now)
+    trust = load_trust(source.trust)  # once, so that both are held against the same keys
+    manifest = load(source.manifest, trust, now)
+    return manifest, _read_log(source, manifest, trust, now)
+
+
+def _read_log(source: Source, manifest: Manifest, trust: TrustRoot, now: datetime) -> Log:
+    """The withdrawals log as it stands now, which must extend what the manifest binds."""
+    limits, bound = manifest.head.defaults, manifest.head.withdrawals
+    log = withdrawals.load(source.withdrawals, trust, now, limits.clock_skew_s,
+                           limits.max_withdrawals_age_s)  # fmt: skip
+    if not log.extends(bound.entries, bound.sha256):
+        raise Refused("WITHDRAWALS_ROLLED_BACK", "it does not hold what the manifest binds",
+                      withdrawals.LOG, "fetch the log that belongs to the manifest")  # fmt: skip
+    return log
 
 
 def _observation(manifest: Manifest, log: Log) -> Observation:

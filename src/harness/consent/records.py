@@ -66,11 +66,6 @@ class State(StrEnum):
     INVALIDATED = "invalidated"
     UNKNOWN = "unknown"
 
-    @property
-    def permits(self) -> bool:
-        """Whether it is consent; every other state denies."""
-        return self in (State.GIVEN, State.RENEWED)
-
 
 class ConsentType(StrEnum):
     """How consent was shown; staying in a meeting or signing in is ``implied``."""

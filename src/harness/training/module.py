@@ -63,7 +63,7 @@ class LoraModule(LightningModule):
         """Mean loss in nats per supervised token.
 
         Raises:
-            NonFinite: ``LOSS_NOT_FINITE`` naming the meetings of the batch.
+            NonFinite: ``LOSS_NOT_FINITE`` naming the step.
         """
         self._spans = batch.spans
         total, supervised = self._loss(batch)
