@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from factories import admitted, tiny_config
+from factories import AUTHORITY, admitted, tiny_config
 from harness.consent.gate import Withdrawn
 from harness.corpus.datamodule import Batch, MeetingData
 from harness.corpus.documents import Document
 from harness.errors import Refused
+from harness.models import base
 from harness.rundir import RunDir
 from harness.training import fit
+from harness.training.checkpoint import TrainState, save_checkpoint
 
 
 def trained(
@@ -103,3 +105,18 @@ def test_a_turn_slipped_in_after_tokenising_publishes_no_adapter(
     assert json.loads((tmp_path / "train" / "receipt.json").read_text())["equal"] is False
     assert list((tmp_path / "adapter").iterdir()) == []
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "refused"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_checkpoint_of_other_turns_is_not_continued(restarts: bool, tmp_path: Path) -> None:
+    """What was withdrawn while nothing ran is as what is withdrawn while it runs."""
+    config = tiny_config()
+    run = RunDir(tmp_path, config)
+    save_checkpoint(run.file("checkpoints"), TrainState(step=3, train_root="old"), {}, set())
+    authority = replace(AUTHORITY, restarts=restarts)
+    with pytest.raises(Withdrawn, match="TRAIN_ROOT_CHANGED") as caught:
+        fit._resume(run, "new", authority, base.load(config.model))
+    assert caught.value.restart is restarts
+    fit._begin_again(run)
+    state, tensors, seen = fit._resume(run, "new", authority, base.load(config.model))
+    assert (state.step, tensors, seen) == (0, {}, set())
