@@ -18,6 +18,7 @@ from consent import oracle
 from consent.worlds import World, worlds
 from harness.consent.bits import PERSON
 from harness.consent.decide import Rulings, rule_tables
+from harness.consent.events import Events
 from harness.consent.frame import Frame
 from harness.consent.manifest import TABLES, Counts, Defaults, Draw, Head, LogHead, Scope, Tables
 from harness.consent.modality import RECORDING_TYPES
@@ -51,7 +52,9 @@ def rule(world: World) -> tuple[Tables, Rulings]:
     head = Head("harness/manifest/v1", 1, None, LONG_AGO, FAR_OFF, "issuer", scope, defaults,
                 Draw("seed", False), LogHead(0, None), None, (), counts)  # fmt: skip
     now = parse_time(world.now)
-    return tables, rule_tables(head, tables, Frame.of(tables), request, now)
+    return tables, rule_tables(
+        head, tables, Frame.of(tables), Events.from_rows(tables.consent), request, now
+    )
 
 
 def decisions(world: World) -> dict[str, oracle.Decision]:

@@ -5,25 +5,24 @@ holds. Conditions that depend on the event alone are worked out once for each ev
 each pair of a roster row and an event of its subject.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from harness.consent.attendance import Attendance
 from harness.consent.bits import PERSON, Codes, Mask
 from harness.consent.columns import DAY, Columns, Numbers, microseconds, ranges
-from harness.consent.demands import DemandColumns
-from harness.consent.frame import Frame
 from harness.consent.jurisdiction import STRENGTH
 from harness.consent.modality import BIT, METADATA, OPERATION_BIT, covering_mask
 from harness.consent.policy import Policies
-from harness.consent.records import ALL, Declared, Delegation, Method, Operation, Relation, State
+from harness.consent.records import Delegation, Method, Operation, State
 from harness.consent.request import Use
 
-PAIRS_AT_ONCE = 1 << 21
+PAIRS_AT_ONCE = 1 << 17  # so that a block stays in the processor's cache
 _RECORDING = {Operation.RECORDING, Operation.TRANSCRIPTION}
 _STATE_CODES = {
     State.REQUESTED: "CONSENT_REQUESTED_ONLY",
@@ -55,22 +54,68 @@ class Spoken:
     recording_only: Mask
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What meetings ask of consent to one use, by the number of the meeting.
+
+    Attributes:
+        origins: what the modality derives from there, as bits.
+        strength: of the weakest consent that will do, as a place in ``STRENGTH``.
+        employee_ok: whether an employee may agree to the employer's use.
+        all_party_recording: whether everybody has to agree to the recording.
+    """
+
+    origins: Numbers
+    strength: Numbers
+    employee_ok: Mask
+    all_party_recording: Mask
+
+
+def consent_codes(
+    attendance: Attendance,
+    uses: Iterable[Use],
+    policies: Policies,
+    terms: Mapping[Operation, Terms],
+) -> Codes:
+    """Codes of each row of an attendance for some uses of one modality.
+
+    Args:
+        attendance: who was where.
+        uses: of one request, each with another operation.
+        policies: versions of the manifest.
+        terms: by operation.
+    """
+    rows = np.arange(len(attendance.meeting))
+    codes = np.zeros(len(rows), np.uint64)
+    for use in uses:
+        codes |= Agreement(attendance, use, policies, terms[use.operation]).codes(rows)
+        asked = np.flatnonzero(terms[use.operation].all_party_recording[attendance.meeting])
+        if len(asked):
+            recording = replace(use, operation=Operation.RECORDING)
+            axis = Agreement(
+                attendance, recording, policies, terms[use.operation], recording_axis=True
+            )
+            missing = axis.codes(asked) > 0
+            codes[asked] |= PERSON.where(len(asked), {"RECORDING_NOT_AGREED": missing})
+    return codes
+
+
 class Agreement:
     """The consent codes of roster rows for one use.
 
     Args:
-        frame: the tables.
+        attendance: who was where.
         use: operation, modality, request and time.
         policies: versions of the manifest.
-        demands: of the places of each meeting.
+        terms: of each meeting.
         recording_axis: look only at who, when and where, as for the recording of a meeting.
     """
 
     def __init__(
-        self, frame: Frame, use: Use, policies: Policies, demands: DemandColumns,
+        self, attendance: Attendance, use: Use, policies: Policies, terms: Terms,
         recording_axis: bool = False,
     ) -> None:  # fmt: skip
-        self.frame, self.use, self.policies, self.demands = frame, use, policies, demands
+        self.attendance, self.use, self.policies, self.terms = attendance, use, policies, terms
         self.recording_axis = recording_axis
         self.now = microseconds(use.now)
 
@@ -92,7 +137,7 @@ class Agreement:
         return np.unique(pairs.event[pairs.decisive()])
 
     def _blocks(self, rows: Numbers) -> Iterator[tuple[int, int]]:
-        counts = np.cumsum(self.frame.last_event[rows] - self.frame.first_event[rows])
+        counts = np.cumsum(self.attendance.last[rows] - self.attendance.first[rows])
         start = 0
         while start < len(rows):
             before = counts[start - 1] if start else 0
@@ -121,7 +166,7 @@ class Agreement:
 
     @property
     def _events(self) -> Columns:
-        return self.frame.events
+        return self.attendance.events.columns
 
     @cached_property
     def _covered(self) -> Mask:
@@ -219,47 +264,6 @@ class Agreement:
             "self": np.asarray(pa.compute.equal(actor, subject).to_numpy()),
         }
 
-    @cached_property
-    def scopes(self) -> "Scopes":
-        """Which meetings each event names."""
-        return Scopes(self.frame)
-
-
-class Scopes:
-    """The meetings and series that events name.
-
-    Args:
-        frame: the tables.
-    """
-
-    def __init__(self, frame: Frame) -> None:
-        events = frame.events
-        self.all = events.has("scope.meetings", ALL) | events.has("scope.series", ALL)
-        self.none = (events.lengths("scope.meetings") + events.lengths("scope.series")) == 0
-        self.start = events.times("scope.from")
-        self.end = events.times("scope.until")
-        codes, names = events.items("scope.meetings")
-        meetings = frame.find_ids([str(name) for name in names])[codes]
-        self._meetings = _keys(events.owners("scope.meetings"), meetings, frame.meetings.size)
-        self._series, series_names = frame.meetings.coded("series_id")
-        numbers = {name: place for place, name in enumerate(series_names)}
-        codes, names = events.items("scope.series")
-        series = np.array([numbers.get(name, -1) for name in names] or [-1])[codes]
-        self._width = (frame.meetings.size, len(series_names))
-        self._of_series = _keys(events.owners("scope.series"), series, len(series_names))
-
-    def names(self, event: Numbers, meeting: Numbers) -> Mask:
-        """Whether each event names the meeting beside it."""
-        named = self.all[event]
-        for keys, rows, width in (
-            (self._meetings, meeting, self._width[0]),
-            (self._of_series, self._series[meeting], self._width[1]),
-        ):
-            open_pairs = np.flatnonzero(~named)
-            wanted = event[open_pairs] * width + rows[open_pairs]
-            named[open_pairs] = _contains(keys, wanted)
-        return named
-
 
 class Pairs:
     """Roster rows beside the events of their subjects.
@@ -270,14 +274,15 @@ class Pairs:
     """
 
     def __init__(self, agreement: Agreement, rows: Numbers) -> None:
-        self.ask, frame = agreement, agreement.frame
-        first, last = frame.first_event[rows], frame.last_event[rows]
+        self.ask, attendance = agreement, agreement.attendance
+        self.log, self.scopes = attendance.events.columns, attendance.scopes
+        first, last = attendance.first[rows], attendance.last[rows]
         self.rows, self.size = rows, last - first
         self.event = ranges(first, self.size)
         self.place = np.repeat(np.arange(len(rows)), self.size)
         self.row = rows[self.place]
-        self.meeting = frame.meeting[self.row]
-        self.time = frame.events.times("event_time")[self.event]
+        self.meeting = attendance.meeting[self.row]
+        self.time = self.log.times("event_time")[self.event]
         self.permits = agreement.permits[self.event]
 
     def codes(self) -> Codes:
@@ -308,15 +313,15 @@ class Pairs:
     @cached_property
     def names(self) -> Mask:
         """Whether the event names the meeting."""
-        return self.ask.scopes.names(self.event, self.meeting)
+        return self.scopes.names(self.event, self.meeting)
 
     @cached_property
     def _start(self) -> Numbers:
-        return np.asarray(self.ask.frame.start[self.meeting])
+        return np.asarray(self.ask.attendance.start[self.meeting])
 
     @cached_property
     def _in_time(self) -> Mask:
-        scopes = self.ask.scopes
+        scopes = self.scopes
         return np.asarray(
             (scopes.start[self.event] <= self._start) & (self._start < scopes.end[self.event])
         )
@@ -324,29 +329,29 @@ class Pairs:
     @cached_property
     def _lists(self) -> tuple[Mask, Mask, Mask]:
         """Whether the event lists the modality, an origin of it, and it as a derivative."""
-        events, bit = self.ask.frame.events, BIT[self.ask.use.modality]
+        events, bit = self.log, BIT[self.ask.use.modality]
         bits = {str(modality): value for modality, value in BIT.items()}
         listed = events.bits("modalities", bits)[self.event]
         derived = events.bits("derivatives", bits)[self.event]
-        origins = self.ask.frame.origins(self.ask.use.modality)[self.meeting]
+        origins = self.ask.terms.origins[self.meeting]
         return (listed & bit) > 0, (listed & origins) > 0, (derived & bit) > 0
 
     @cached_property
     def _reached(self) -> Mask:
         """Whether a restrictive event speaks of this use of this meeting."""
         ask, event = self.ask, self.event
-        reached = ask.spoken.reach[event] & self._in_time & (ask.scopes.none[event] | self.names)
+        reached = ask.spoken.reach[event] & self._in_time & (self.scopes.none[event] | self.names)
         if ask.recording_axis:
             return np.asarray(reached)
         own, origin, derivative = self._lists
-        silent = (ask.frame.events.lengths("modalities") == 0)[event]
+        silent = (self.log.lengths("modalities") == 0)[event]
         return np.asarray(reached & (silent | own | (origin & ~derivative)))
 
     def _gaps(self) -> Codes:
         ask, event = self.ask, self.event
         found = {"SCOPE_MEETING": ~self.names, "SCOPE_TIME": ~self._in_time, **self._actor()}
         if not ask.recording_axis:
-            late = ~ask.frame.events.flags("retroactive")[event] & (self._start < self.time)
+            late = ~self.log.flags("retroactive")[event] & (self._start < self.time)
             found |= {"RETROACTIVE_NOT_GIVEN": late, **self._modality_gaps()}
         return ask.spoken.gaps[event] | PERSON.where(len(event), found)
 
@@ -364,7 +369,7 @@ class Pairs:
     def _actor(self) -> dict[str, Mask]:
         """Why the one who spoke could not speak for this person."""
         spoke = {name: mask[self.event] for name, mask in self.ask.delegations.items()}
-        minor = self.ask.frame.roster.equal("age_band", "minor_with_guardian")[self.row]
+        minor = self.ask.attendance.guarded[self.row]
         return {
             "HOST_CONSENT_NOT_PARTICIPANT": spoke["others"],
             "MINOR": minor & ~(spoke["guardians"] & ~spoke["self"]),
@@ -373,19 +378,14 @@ class Pairs:
         }
 
     def _faults(self) -> Codes:
-        ask, demands, meeting = self.ask, self.ask.demands, self.meeting
+        ask, terms, meeting = self.ask, self.ask.terms, self.meeting
         strength = {str(kind): place for kind, place in STRENGTH.items()}
-        shown = ask.frame.events.mapped("consent_type", strength, 0, np.int64)[self.event]
-        special = ~ask.frame.meetings.equal("special_category", Declared.NO)[meeting]
-        needed = np.maximum(
-            demands.consent_type[meeting],
-            np.where(special, demands.special_consent_type[meeting], 0),
-        )
+        shown = self.log.mapped("consent_type", strength, 0, np.int64)[self.event]
         least = STRENGTH[ask.use.head.defaults.min_consent_type]
-        employee = ~ask.frame.roster.equal("relation", Relation.OTHER)[self.row]
+        employee = ask.attendance.employed[self.row]
         found = {
-            "NOT_EXPLICIT": shown < np.maximum(needed, least),
-            "EMPLOYEE_CONSENT": employee & ~demands.employee_ok[meeting],
+            "NOT_EXPLICIT": shown < np.maximum(terms.strength[meeting], least),
+            "EMPLOYEE_CONSENT": employee & ~terms.employee_ok[meeting],
         }
         return ask.spoken.faults[self.event] | PERSON.where(len(self.event), found)
 
@@ -427,15 +427,3 @@ _NEVER = -(2**62)
 
 def _any(columns: Columns, name: str, words: tuple[str, ...]) -> Mask:
     return np.asarray(columns.mapped(name, dict.fromkeys(words, True), False, bool))
-
-
-def _keys(owners: Numbers, members: Numbers, width: int) -> Numbers:
-    known = members >= 0
-    return np.unique(owners[known] * width + members[known])
-
-
-def _contains(ordered: Numbers, wanted: Numbers) -> Mask:
-    if not len(ordered):
-        return np.zeros(len(wanted), bool)
-    place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
-    return np.asarray(ordered[place] == wanted)

@@ -58,23 +58,28 @@ class Columns:
 
     def times(self, name: str) -> Numbers:
         """A column of times, in microseconds."""
-        values: Numbers = self._array(name).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        values: Numbers = self.array(name).cast(pa.int64()).to_numpy(zero_copy_only=False)
         return values
 
     def flags(self, name: str) -> Mask:
         """A column of booleans."""
-        values: Mask = self._array(name).to_numpy(zero_copy_only=False)
+        values: Mask = self.array(name).to_numpy(zero_copy_only=False)
         return values.astype(bool)
 
     def null(self, name: str) -> Mask:
         """Where a column has no value."""
-        values: Mask = self._array(name).is_null().to_numpy(zero_copy_only=False)
+        values: Mask = self.array(name).is_null().to_numpy(zero_copy_only=False)
         return values
+
+    def array(self, name: str) -> pa.Array:
+        """A column as it is."""
+        column = self.table.column(name)
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
     def coded(self, name: str) -> tuple[Numbers, list[str | None]]:
         """A column of words as numbers, and the word of each number; a null has a number too."""
         if name not in self._coded:
-            self._coded[name] = _encode(self._array(name))
+            self._coded[name] = _encode(self.array(name))
         return self._coded[name]
 
     def mapped(self, name: str, numbers: Mapping[Any, Any], missing: Any, kind: Any) -> Any:
@@ -107,22 +112,18 @@ class Columns:
         """The items of all lists, one after another, as numbers and their words."""
         key = f"{name}[]"
         if key not in self._coded:
-            self._coded[key] = _encode(self._array(name).flatten())
+            self._coded[key] = _encode(self.array(name).flatten())
         return self._coded[key]
 
     def offsets(self, name: str) -> Numbers:
         """Where the items of each list begin among those of all; one more than there are rows."""
-        array = self._array(name)
+        array = self.array(name)
         raw = array.offsets.to_numpy().astype(np.int64)
         return np.asarray(raw - raw[0])
 
     def owners(self, name: str) -> Numbers:
         """The row that each item of a column of lists belongs to."""
         return np.repeat(np.arange(self.size), self.lengths(name))
-
-    def _array(self, name: str) -> Any:
-        column = self.table.column(name)
-        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def microseconds(time: datetime) -> int:
@@ -135,6 +136,13 @@ def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
     total = int(lengths.sum())
     begins = np.cumsum(lengths) - lengths
     return np.arange(total) - np.repeat(begins - starts, lengths)
+
+
+def numbered(values: pa.Array | npt.NDArray[Any]) -> tuple[Numbers, pa.Array]:
+    """Values as the numbers of the different ones, and these in the order of first appearance."""
+    array = values if isinstance(values, pa.Array) else pa.array(values)
+    coded = array.dictionary_encode(null_encoding="encode")
+    return coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary
 
 
 def _encode(array: Any) -> tuple[Numbers, list[str | None]]:

@@ -12,10 +12,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from harness.consent.agreement import Agreement
+from harness.consent.agreement import Terms, consent_codes
+from harness.consent.attendance import Attendance
 from harness.consent.bits import MEETING, PERSON, Codes, Mask
-from harness.consent.columns import Numbers, microseconds
+from harness.consent.columns import Numbers, microseconds, numbered
 from harness.consent.demands import DemandColumns
+from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions
 from harness.consent.frame import Frame
 from harness.consent.manifest import Head, Mode, Tables
@@ -128,46 +130,124 @@ class Rulings:
         return frozenset(str(labels[codes[row]]) for row in dropped)
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is decided: a request, under a manifest's terms, at a time.
+
+    Attributes:
+        head: scope and defaults.
+        tables: the small tables.
+        request: what is asked for.
+        now: clock of the decision, aware.
+        modalities: those that are decided, in ``ORDER``.
+    """
+
+    head: Head
+    tables: Tables
+    request: Request
+    now: datetime
+    modalities: tuple[Modality, ...]
+
+    def uses(self, modality: Modality) -> list[Use]:
+        """Each operation of the request on a modality."""
+        operations = self.request.operations
+        return [Use(self.request, o, modality, self.now, self.head) for o in operations]
+
+    @cached_property
+    def policies(self) -> Policies:
+        """Versions of the manifest."""
+        return Policies(self.tables.policies, self.tables.policy_changes)
+
+
 def rule_tables(
-    head: Head, tables: Tables, frame: Frame, request: Request, now: datetime
+    head: Head, tables: Tables, frame: Frame, events: Events, request: Request, now: datetime
 ) -> Rulings:
     """Decide every meeting of a frame.
 
     Args:
         head: scope and defaults.
         tables: the small tables.
-        frame: the large ones.
+        frame: meetings, rosters and content.
+        events: of the people on the rosters.
         request: what is asked for.
         now: clock of the decision, aware.
     """
-    exclusions = Exclusions(frame, tables.exclusions, request, microseconds(now))
-    policies = Policies(tables.policies, tables.policy_changes)
-    verdicts = {}
-    for modality in ORDER:
-        if modality in request.modalities or frame.content.equal("modality", modality).any():
-            judge = _Judge(head, tables, frame, request, now, modality, policies)
-            verdicts[modality] = judge.verdict(exclusions)
-    return Rulings(frame, request, verdicts, _arms(frame, tables), exclusions.rules)
+    present = frame.content.coded("modality")[1]
+    judged = tuple(m for m in ORDER if m in request.modalities or m in present)
+    question = Question(head, tables, request, now, judged)
+    bench = Bench(question, frame)
+    attendance = Attendance.of(frame, events)
+    nobody = frame.roster.null("subject_key")
+    consent = {}
+    for modality in judged:
+        uses = question.uses(modality)
+        codes = consent_codes(attendance, uses, question.policies, bench.terms(modality))
+        consent[modality] = np.where(nobody, np.uint64(0), codes)
+    return bench.rulings(consent)
+
+
+class Bench:
+    """The rules about the meetings of one frame, consent apart.
+
+    Args:
+        question: what is decided.
+        frame: meetings, rosters and content.
+    """
+
+    def __init__(self, question: Question, frame: Frame) -> None:
+        self.question, self.frame = question, frame
+        now = microseconds(question.now)
+        self.exclusions = Exclusions(frame, question.tables.exclusions, question.request, now)
+
+    def terms(self, modality: Modality) -> dict[Operation, Terms]:
+        """What each meeting asks of consent to each operation on a modality."""
+        origins = self.frame.origins(modality)
+        return {
+            operation: Terms(origins, d.strength, d.employee_ok, d.all_party_recording)
+            for operation, d in self._demands(modality).items()
+        }
+
+    def rulings(self, consent: Mapping[Modality, Codes]) -> Rulings:
+        """The decisions, with the consent codes of each roster row by modality."""
+        verdicts = {}
+        for modality in self.question.modalities:
+            demands = self._demands(modality)
+            judge = _Judge(self.question, self.frame, self.exclusions, modality, demands)
+            verdicts[modality] = judge.verdict(consent[modality])
+        arms = _arms(self.frame, self.question.tables)
+        request, rules = self.question.request, self.exclusions.rules
+        return Rulings(self.frame, request, verdicts, arms, rules)
+
+    def _demands(self, modality: Modality) -> dict[Operation, DemandColumns]:
+        if modality not in self._of_modality:
+            rows, uses = self.question.tables.jurisdictions, self.question.uses(modality)
+            self._of_modality[modality] = {
+                use.operation: DemandColumns(self.frame, rows, use) for use in uses
+            }
+        return self._of_modality[modality]
+
+    @cached_property
+    def _of_modality(self) -> dict[Modality, dict[Operation, DemandColumns]]:
+        return {}
 
 
 class _Judge:
     """The rules for one modality."""
 
     def __init__(
-        self, head: Head, tables: Tables, frame: Frame, request: Request, now: datetime,
-        modality: Modality, policies: Policies,
+        self, question: Question, frame: Frame, exclusions: Exclusions, modality: Modality,
+        demands: Mapping[Operation, DemandColumns],
     ) -> None:  # fmt: skip
-        self.head, self.tables, self.frame, self.request = head, tables, frame, request
-        self.now, self.modality, self.policies = now, modality, policies
+        self.head, self.tables, self.request = question.head, question.tables, question.request
+        self.frame, self.exclusions, self.modality = frame, exclusions, modality
+        self.demands = demands.values()
 
-    def verdict(self, exclusions: Exclusions) -> Verdict:
-        meeting = exclusions.meetings(self.modality) | self._meeting() | self._content()
-        people = exclusions.people(self.modality) | self._identity()
-        for operation in self.request.operations:
-            use = Use(self.request, operation, self.modality, self.now, self.head)
-            demands = DemandColumns(self.frame, self.tables.jurisdictions, use)
+    def verdict(self, consent: Codes) -> Verdict:
+        meeting = self.exclusions.meetings(self.modality) | self._meeting() | self._content()
+        people = self.exclusions.people(self.modality) | self._identity() | consent
+        for demands in self.demands:
             meeting |= demands.meeting_codes()
-            people |= demands.person_codes() | self._consent(use, demands)
+            people |= demands.person_codes()
         if self.head.defaults.mode is Mode.UNANIMOUS:
             return Verdict(meeting, people, self._joined(people))
         return Verdict(meeting | self._too_few(people), people, np.zeros_like(meeting))
@@ -237,19 +317,6 @@ class _Judge:
             },
         )
 
-    def _consent(self, use: Use, demands: DemandColumns) -> Codes:
-        frame = self.frame
-        known = np.flatnonzero(~frame.roster.null("subject_key"))
-        codes = np.zeros(frame.roster.size, np.uint64)
-        codes[known] = Agreement(frame, use, self.policies, demands).codes(known)
-        asked = known[demands.all_party_recording[frame.meeting[known]]]
-        if len(asked):
-            recorded = Use(self.request, Operation.RECORDING, self.modality, self.now, self.head)
-            agreement = Agreement(frame, recorded, self.policies, demands, recording_axis=True)
-            missing = agreement.codes(asked) > 0
-            codes[asked] |= PERSON.where(len(asked), {"RECORDING_NOT_AGREED": missing})
-        return codes
-
     def _joined(self, people: Codes) -> Codes:
         joined = np.zeros(self.frame.meetings.size, np.uint64)
         np.bitwise_or.at(joined, self.frame.meeting, people)
@@ -259,9 +326,9 @@ class _Judge:
         """Whether too few people remain in mode per_speaker."""
         frame = self.frame
         dropped = people > 0
-        subject, _ = frame.roster.coded("subject_key")
-        kept = np.unique(np.stack([frame.meeting, subject])[:, ~dropped], axis=1)
-        remaining = np.bincount(kept[0], minlength=frame.meetings.size)
+        subject, keys = numbered(frame.roster.array("subject_key"))
+        kept = np.unique((frame.meeting * (len(keys) + 1) + subject)[~dropped])
+        remaining = np.bincount(kept // (len(keys) + 1), minlength=frame.meetings.size)
         some = np.bincount(frame.meeting[dropped], minlength=frame.meetings.size) > 0
         return MEETING.where(
             frame.meetings.size,

@@ -7,7 +7,7 @@ import numpy as np
 from harness.consent.bits import MEETING, PERSON, Codes, Mask
 from harness.consent.columns import DAY, Columns, Numbers, microseconds
 from harness.consent.frame import Frame
-from harness.consent.jurisdiction import STRENGTH, Places
+from harness.consent.jurisdiction import STRENGTH, Demands, Places
 from harness.consent.records import AgeBand, ConsentType, Declared, Jurisdiction, SpecialCategory
 from harness.consent.request import Use
 
@@ -23,8 +23,7 @@ class DemandColumns:
         use: what is judged.
 
     Attributes:
-        consent_type, special_consent_type: weakest that will do, as a place in ``STRENGTH``; the
-            second one where special categories are not ruled out.
+        strength: of the weakest consent that will do, as a place in ``STRENGTH``.
         guardian_ok, employee_ok, all_party_recording: as demanded.
         min_age: in years.
     """
@@ -34,14 +33,14 @@ class DemandColumns:
         places = Places(rows, use)
         of_row, row_sets, of_meeting, meeting_sets = frame.place_sets
         merged = [places.demands(places_) for places_ in meeting_sets]
-        explicit = STRENGTH[ConsentType.EXPLICIT]
+        self._special = ~frame.meetings.equal("special_category", Declared.NO)
 
         def spread(values: list[int]) -> Numbers:
             return np.array(values or [0], np.int64)[of_meeting]
 
-        self.consent_type = spread([STRENGTH[d.consent_type] for d in merged])
-        self.special_consent_type = spread(
-            [explicit * (d.special_category is SpecialCategory.EXPLICIT) for d in merged]
+        self.strength = np.maximum(
+            spread([STRENGTH[d.consent_type] for d in merged]),
+            np.where(self._special, spread([_special_strength(d) for d in merged]), 0),
         )
         self.guardian_ok = spread([d.guardian_ok for d in merged]) > 0
         self.employee_ok = spread([d.employee_ok for d in merged]) > 0
@@ -61,12 +60,11 @@ class DemandColumns:
     def meeting_codes(self) -> Codes:
         """Codes of each meeting."""
         meetings, now = self.frame.meetings, microseconds(self.use.now)
-        special = ~meetings.equal("special_category", Declared.NO)
         return MEETING.where(
             meetings.size,
             {
                 "JURISDICTION_NO_RULE": self._no_rule,
-                "SPECIAL_CATEGORY": special & self._forbidden,
+                "SPECIAL_CATEGORY": self._special & self._forbidden,
                 "MEETING_RETENTION_PASSED": now - self.frame.end > self._retention,
                 "TRANSFER_BLOCKED": self._blocked,
             },
@@ -85,6 +83,12 @@ class DemandColumns:
                 "PLACE_NO_RULE": ~self._ruled,
             },
         )
+
+
+def _special_strength(demands: Demands) -> int:
+    """Of the weakest consent that will do where special categories are not ruled out."""
+    explicit = demands.special_category is SpecialCategory.EXPLICIT
+    return STRENGTH[ConsentType.EXPLICIT] if explicit else 0
 
 
 def _is(roster: Columns, band: AgeBand) -> Mask:

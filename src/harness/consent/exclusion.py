@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.consent.bits import MEETING, PERSON, Alphabet, Codes, Mask
-from harness.consent.columns import Columns, Numbers, microseconds, ranges
+from harness.consent.columns import Numbers, microseconds, ranges
 from harness.consent.frame import Frame
 from harness.consent.labels import label_key
 from harness.consent.modality import BIT, ORDER
@@ -136,22 +136,28 @@ class Exclusions:
         of_bytes = [bytes.fromhex(w) for w in words] if kind in _HEXADECIMAL else []
         match kind:
             case RuleKind.TAG:
-                return [*words], _all_items(frame.meetings, "tags"), frame.meetings.owners("tags")
+                return (
+                    [*words],
+                    frame.meetings.array("tags").flatten(),
+                    frame.meetings.owners("tags"),
+                )
             case RuleKind.FILE:
                 rows = np.flatnonzero(frame.content.equal("modality", modality))
-                digests = _column(frame.content, "sha256").take(pa.array(rows))
+                digests = frame.content.array("sha256").take(pa.array(rows))
                 return [*of_bytes], digests, frame.content_meeting[rows]
             case RuleKind.SUBJECT:
-                keys = _column(frame.roster, "subject_key")
+                keys = frame.roster.array("subject_key")
                 return [*of_bytes], keys, np.arange(frame.roster.size)
             case RuleKind.DOMAIN:
-                domains = pc.utf8_lower(_column(frame.roster, "domain"))
-                return [w.lower() for w in words], domains, np.arange(frame.roster.size)
+                numbers, domains = frame.roster.coded("domain")
+                lower = pa.array([str(domain).lower() for domain in domains], pa.string())
+                column = lower.take(pa.array(numbers))
+                return [w.lower() for w in words], column, np.arange(frame.roster.size)
             case RuleKind.LABEL:
                 numbers, keys = frame.label_keys
-                column = pa.array(keys, pa.string()).take(pa.array(numbers))
+                column = keys.take(pa.array(numbers))
                 return [label_key(w) for w in words], column, np.arange(frame.roster.size)
-        return [*words], _column(frame.meetings, f"{kind}_id"), np.arange(frame.meetings.size)
+        return [*words], frame.meetings.array(f"{kind}_id"), np.arange(frame.meetings.size)
 
     def _match_by_condition(
         self, rules: Sequence[ExclusionRule], named_rule: Numbers, named: Numbers
@@ -228,11 +234,3 @@ def _lists(rule: ExclusionRule, modality: Modality) -> bool:
 
 def _reach(rule: ExclusionRule) -> int:
     return sum(BIT[Modality(name)] for name in _targets(rule) if name != ALL)
-
-
-def _column(columns: Columns, name: str) -> pa.Array:
-    return columns.table.column(name).combine_chunks()
-
-
-def _all_items(columns: Columns, name: str) -> pa.Array:
-    return _column(columns, name).flatten()

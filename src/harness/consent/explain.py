@@ -18,18 +18,18 @@ import pyarrow.parquet as pq
 from harness.config import Config
 from harness.consent import withdrawals
 from harness.consent.agreement import Agreement
+from harness.consent.attendance import Attendance
 from harness.consent.bits import PERSON
 from harness.consent.columns import microseconds
-from harness.consent.decide import Rulings, rule_tables
-from harness.consent.demands import DemandColumns
+from harness.consent.decide import Bench, Question, Rulings, rule_tables
+from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions
 from harness.consent.frame import Frame
 from harness.consent.manifest import Head, Tables, load_at_any_time
-from harness.consent.policy import Policies
 from harness.consent.present import Source, with_withdrawals
 from harness.consent.reasons import sentence
 from harness.consent.records import Arm, ConsentEvent, Operation, format_time, parse_time
-from harness.consent.request import Request, Use
+from harness.consent.request import Request
 from harness.consent.signing import load_trust
 from harness.consent.sources import locate
 from harness.consent.withdrawals import Log
@@ -101,12 +101,12 @@ class _Case:
             tuple(job.recipients),
         )  # fmt: skip
         self.head, self.tables, self.now = head, tables, now
-        self.frame = Frame.of(tables)
+        self.frame, self.log = Frame.of(tables), Events.from_rows(tables.consent)
         self.events = {event.event_id: event for event in tables.consent}
 
     def meeting(self, decided: dict[str, Any]) -> Iterator[str]:
         """Sentences about the meeting as a whole: what was decided, then what the rows say."""
-        rulings = rule_tables(self.head, self.tables, self.frame, self.request, self.now)
+        rulings = rule_tables(self.head, self.tables, self.frame, self.log, self.request, self.now)
         (row,) = self.tables.meetings
         verdict = "denied" if decided["codes"] else "admitted"
         yield f"Meeting {row.meeting_id} of series {row.series_id} was {verdict} for training."
@@ -139,11 +139,12 @@ class _Case:
                    f"{format_time(event.event_time)}, by {event.method})")  # fmt: skip
 
     def _decisive(self, place: int, modality: Modality) -> list[ConsentEvent]:
-        use = Use(self.request, Operation.FINE_TUNING, modality, self.now, self.head)
-        demands = DemandColumns(self.frame, self.tables.jurisdictions, use)
-        policies = Policies(self.tables.policies, self.tables.policy_changes)
-        rows = Agreement(self.frame, use, policies, demands).decisive(np.array([place]))
-        ids = self.frame.events.table.column("event_id").take(rows).to_pylist()
+        question = Question(self.head, self.tables, self.request, self.now, (modality,))
+        attendance = Attendance.of(self.frame, self.log)
+        (use,) = question.uses(modality)
+        terms = Bench(question, self.frame).terms(modality)[use.operation]
+        rows = Agreement(attendance, use, question.policies, terms).decisive(np.array([place]))
+        ids = self.log.columns.array("event_id").take(pa.array(rows)).to_pylist()
         return [self.events[name] for name in ids]
 
 

@@ -27,6 +27,7 @@ from harness.consent.capability import (
     LeakTest,
 )
 from harness.consent.decide import ARMS, Rulings, rule_tables
+from harness.consent.events import Events
 from harness.consent.exclusion import OF_TURNS
 from harness.consent.frame import Frame
 from harness.consent.manifest import Manifest, OnWithdrawal
@@ -220,7 +221,7 @@ class _Session:
         self.manifest, self.tables = self.present.manifest, self.present.tables
         head = self.manifest.head
         self.randomised = check_draw(head.split.seed, head.split.randomised, self.tables.split)
-        self.frame = Frame.of(self.tables)
+        self.frame, self.events = Frame.of(self.tables), Events.from_rows(self.tables.consent)
         self.rows = MeetingRows(self.tables)
 
     @property
@@ -262,7 +263,8 @@ class _Session:
 
     def rule(self, request: Request) -> Rulings:
         """Decide by the rows alone."""
-        return rule_tables(self.manifest.head, self.tables, self.frame, request, self.now)
+        head, tables = self.manifest.head, self.tables
+        return rule_tables(head, tables, self.frame, self.events, request, self.now)
 
     def open(self, request: Request) -> "_Opened":
         """Decide by the rows, then read what is admitted and decide by its turns too."""

@@ -5,7 +5,15 @@ Labels that compare equal are ambiguous, hence denied; names are never joined.
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.consent.bits import Mask
 
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\u061c\u180e\ufeff]")
 _APOSTROPHES = re.compile("[\u2018\u2019\u201b\u02bc]")
@@ -31,3 +39,38 @@ def is_confusable(label: str) -> bool:
         return False
     names = (unicodedata.name(letter, "").split(" ")[0] for letter in label if letter.isalpha())
     return len({name for name in names if name in _SCRIPTS}) > 1
+
+
+def label_keys(labels: pa.Array) -> pa.Array:
+    """:func:`label_key` of each label of a column."""
+    odd = _is_odd(labels)
+    lower = pc.ascii_lower(labels)
+    return pc.replace_with_mask(lower, pa.array(odd), _each(label_key, labels, odd, pa.string()))
+
+
+def confusable(labels: pa.Array) -> Mask:
+    """:func:`is_confusable` of each label of a column."""
+    odd = _is_odd(labels)
+    found = np.zeros(len(labels), bool)
+    found[odd] = _each(is_confusable, labels, odd, pa.bool_()).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _each(of: Callable[[str], Any], labels: pa.Array, rows: Mask, kind: pa.DataType) -> pa.Array:
+    return pa.array([of(label) for label in labels.filter(pa.array(rows)).to_pylist()], kind)
+
+
+def _is_odd(labels: pa.Array) -> Mask:
+    """Where more than the case of ASCII letters may differ between a label and its key."""
+    ends = np.frombuffer(labels.buffers()[1], np.int32)[labels.offset :][: len(labels) + 1]
+    text = np.frombuffer(labels.buffers()[2] or b"", np.uint8)[ends[0] : ends[-1]]
+    ends = ends - ends[0]
+    space = np.concatenate([[True], text == ord(" "), [True]])
+    doubled = space[1:-1] & space[:-2]  # also a space after the label before, which is rare
+    odd = (text >= 0x7F) | (text < 0x20) | (text == ord("|")) | (text == ord("@")) | doubled
+    before = np.concatenate([[0], np.cumsum(odd)])
+    found = before[ends[1:]] > before[ends[:-1]]
+    filled = ends[1:] > ends[:-1]
+    outer = np.zeros(len(labels), bool)
+    outer[filled] = space[1:-1][ends[:-1][filled]] | space[1:-1][ends[1:][filled] - 1]
+    return np.asarray(found | outer)

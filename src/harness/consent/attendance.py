@@ -1,0 +1,121 @@
+"""Who was at which meeting, as the rules of consent see it, beside what these people agreed to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from harness.consent.bits import Mask
+from harness.consent.columns import Numbers
+from harness.consent.events import Events
+from harness.consent.frame import Frame
+from harness.consent.records import ALL, AgeBand, Relation
+
+
+class Names(Protocol):
+    """Numbers of the meetings and of the series that a manifest has; -1 for an unknown id."""
+
+    def find_ids(self, ids: Sequence[str | None]) -> Numbers:
+        """The number of each meeting."""
+
+    def find_series(self, ids: Sequence[str | None]) -> Numbers:
+        """The number of each series."""
+
+
+@dataclass(frozen=True)
+class Attendance:
+    """Rows of rosters whose people are identified.
+
+    Attributes:
+        meeting: of each row, the number of the meeting.
+        guarded: whether the person is a minor with a guardian.
+        employed: whether the person may be the controller's employee.
+        start, series: of each meeting, in microseconds and as a number.
+        events: of these people, and of others perhaps.
+        first, last: of each row, the range of its person's events.
+        names: what numbers stand for.
+    """
+
+    meeting: Numbers
+    guarded: Mask
+    employed: Mask
+    start: Numbers
+    series: Numbers
+    events: Events
+    first: Numbers
+    last: Numbers
+    names: Names
+
+    @classmethod
+    def of(cls, frame: Frame, events: Events) -> "Attendance":
+        """Of all roster rows of a frame; without a person, a row has no events."""
+        roster = frame.roster
+        return cls(
+            frame.meeting, roster.equal("age_band", AgeBand.MINOR_WITH_GUARDIAN),
+            ~roster.equal("relation", Relation.OTHER), frame.start, frame.series, events,
+            *events.of(roster.array("subject_key")), frame,
+        )  # fmt: skip
+
+    @cached_property
+    def scopes(self) -> "Scopes":
+        """Which meetings each event names."""
+        return Scopes(self)
+
+
+class Scopes:
+    """The meetings that events name, and from when to when they reach.
+
+    Args:
+        attendance: events, meetings and names.
+    """
+
+    def __init__(self, attendance: Attendance) -> None:
+        events, names = attendance.events.columns, attendance.names
+        self.all = events.has("scope.meetings", ALL) | events.has("scope.series", ALL)
+        self.none = (events.lengths("scope.meetings") + events.lengths("scope.series")) == 0
+        self.start = events.times("scope.from")
+        self.end = events.times("scope.until")
+        codes, ids = events.items("scope.meetings")
+        self._meetings = _Lists(names.find_ids(ids)[codes], events.offsets("scope.meetings"))
+        codes, ids = events.items("scope.series")
+        self._series = _Lists(names.find_series(ids)[codes], events.offsets("scope.series"))
+        self._series_of = attendance.series
+
+    def names(self, event: Numbers, meeting: Numbers) -> Mask:
+        """Whether each event names the meeting beside it."""
+        named = self.all[event]
+        for lists, number in ((self._meetings, meeting), (self._series, self._series_of[meeting])):
+            open_ = np.flatnonzero(~named & lists.filled[event])
+            named[open_] = lists.have(event[open_], number[open_])
+        return named
+
+
+class _Lists:
+    """Lists of numbers, one for each event."""
+
+    def __init__(self, members: Numbers, offsets: Numbers) -> None:
+        self._members = np.append(members, -1)
+        self._first, self._size = offsets[:-1], np.diff(offsets)
+        self.filled = self._size > 0
+
+    def have(self, event: Numbers, number: Numbers) -> Mask:
+        """Whether the list of each event has the number beside it; the list is not empty."""
+        found = self._members[self._first[event]] == number
+        longer = np.flatnonzero(~found & (self._size[event] > 1))
+        if len(longer):
+            wanted = event[longer] * self._width + number[longer]
+            place = np.minimum(np.searchsorted(self._ordered, wanted), len(self._ordered) - 1)
+            found[longer] = self._ordered[place] == wanted
+        return np.asarray(found)
+
+    @cached_property
+    def _width(self) -> int:
+        return int(self._members.max()) + 2
+
+    @cached_property
+    def _ordered(self) -> Numbers:
+        members = self._members[:-1]
+        owners, known = np.repeat(np.arange(len(self._size)), self._size), members >= 0
+        return np.sort(owners[known] * self._width + members[known])
