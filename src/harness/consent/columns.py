@@ -26,7 +26,7 @@ Numbers = npt.NDArray[np.int64]
 
 def schema_of(kind: type[Any]) -> pa.Schema:
     """The Arrow schema of a record."""
-    return pa.schema([_field(name, hint) for name, hint in _leaves(kind)])
+    return pa.schema([_field(name, hint) for name, hint in leaves(kind)])
 
 
 def to_arrow(kind: type[Any], rows: Iterable[Any]) -> pa.Table:
@@ -35,7 +35,7 @@ def to_arrow(kind: type[Any], rows: Iterable[Any]) -> pa.Table:
     schema = schema_of(kind)
     columns = [
         pa.array([_plain(hint, _reach(row, name)) for row in listed], field.type)
-        for (name, hint), field in zip(_leaves(kind), schema, strict=True)
+        for (name, hint), field in zip(leaves(kind), schema, strict=True)
     ]
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -155,17 +155,18 @@ def _encode(array: Any) -> tuple[Numbers, list[str | None]]:
     return indices.to_numpy(zero_copy_only=False).astype(np.int64), words
 
 
-def _leaves(kind: Any, prefix: str = "") -> Sequence[tuple[str, Any]]:
+def leaves(kind: Any, prefix: str = "") -> Sequence[tuple[str, Any]]:
+    """Names of a record's columns, each with its type."""
     found: list[tuple[str, Any]] = []
     for key, (_, hint) in hints(kind).items():
         name = f"{prefix}{key}"
-        found += _leaves(hint, f"{name}.") if is_dataclass(hint) else [(name, hint)]
+        found += leaves(hint, f"{name}.") if is_dataclass(hint) else [(name, hint)]
     return found
 
 
 def _field(name: str, hint: Any) -> pa.Field:
     options = typing.get_args(hint) if _is_union(hint) else ()
-    return pa.field(name, _type(_without_null(hint)), nullable=type(None) in options)
+    return pa.field(name, _type(without_null(hint)), nullable=type(None) in options)
 
 
 def _type(hint: Any) -> pa.DataType:
@@ -179,7 +180,7 @@ def _type(hint: Any) -> pa.DataType:
 
 
 def _plain(hint: Any, value: Any) -> Any:
-    hint = _without_null(hint)
+    hint = without_null(hint)
     if value is None:
         return None
     if hint in (Key, Sha256):
@@ -197,7 +198,8 @@ def _reach(row: Any, name: str) -> Any:
     return row
 
 
-def _without_null(hint: Any) -> Any:
+def without_null(hint: Any) -> Any:
+    """A type without what else it may be: null, or the word for all."""
     if not _is_union(hint):
         return hint
     options = [option for option in typing.get_args(hint) if option is not type(None)]

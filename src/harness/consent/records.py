@@ -197,8 +197,7 @@ class MeetingRow:
     special_category: Declared
 
     def __post_init__(self) -> None:
-        if self.end < self.start:
-            raise ValueError("end lies before start")
+        _check_order(self)
 
 
 @record
@@ -289,10 +288,7 @@ class ConsentEvent:
     evidence_sha256: Sha256 | None
 
     def __post_init__(self) -> None:
-        if self.valid_until < self.valid_from:
-            raise ValueError("its validity ends before it begins")
-        if self.recorded_time < self.event_time:
-            raise ValueError("it was recorded before it happened")
+        _check_order(self)
 
 
 @record
@@ -430,6 +426,15 @@ class SplitRow:
     arm: Arm
 
 
+ORDERED: dict[type[Any], tuple[tuple[str, str, str], ...]] = {
+    MeetingRow: (("start", "end", "end lies before start"),),
+    ConsentEvent: (
+        ("valid_from", "valid_until", "its validity ends before it begins"),
+        ("event_time", "recorded_time", "it was recorded before it happened"),
+    ),
+}
+"""Times of a record that follow each other: the earlier, the later, and what is wrong if not."""
+
 _RULE_VALUES = {
     RuleKind.SUBJECT: re.compile(r"[0-9a-f]{32}"),
     RuleKind.FILE: re.compile(r"[0-9a-f]{64}"),
@@ -528,6 +533,20 @@ def unique(rows: Iterable[Any], key: tuple[str, ...], file: str) -> None:
         seen.add(identity)
 
 
+def is_plain_text(text: str) -> bool:
+    """Whether text is not empty and has no control character and no mark of direction."""
+    return re.fullmatch(_PLAIN_TEXT, text) is not None
+
+
+def _check_order(row: Any) -> None:
+    for first, second, problem in ORDERED[type(row)]:
+        if getattr(row, second) < getattr(row, first):
+            raise ValueError(problem)
+
+
+_PLAIN_TEXT = r"[^\x00-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
+
+
 @functools.cache
 def hints(kind: Any) -> dict[str, tuple[str, Any]]:
     """JSON key of each field to its Python name and type."""
@@ -552,7 +571,7 @@ def _convert_plain(hint: Any, value: Any, where: str) -> Any:
     if hint is str:
         if isinstance(value, str) and not unicodedata.is_normalized("NFC", value):
             _invalid("text that is not in form NFC", where)
-        return _text(value, r"[^\x00-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+", where)
+        return _text(value, _PLAIN_TEXT, where)
     if hint in (int, bool):
         if type(value) is not hint or (hint is int and not 0 <= value < 2**53):
             _invalid(f"not a valid {hint.__name__}", where)
