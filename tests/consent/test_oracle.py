@@ -69,7 +69,7 @@ def _decision(rulings: Rulings, number: int) -> oracle.Decision:
     rows = np.flatnonzero(frame.meeting == number)
     judged = [
         m for m in rulings.verdicts
-        if m in rulings.request.modalities or rulings.rows[m][number] >= 0
+        if m in rulings.request.modalities or rulings.has[m][number]
     ]  # fmt: skip
     return oracle.Decision(
         frozenset(rulings.codes(number)),

@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.consent.agreement import Terms, consent_codes
 from harness.consent.attendance import Attendance
@@ -19,7 +18,7 @@ from harness.consent.columns import Numbers, microseconds, numbered
 from harness.consent.demands import DemandColumns
 from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions
-from harness.consent.frame import Frame
+from harness.consent.frame import ARMS, Frame
 from harness.consent.manifest import Head, Mode, Tables
 from harness.consent.modality import BIT, ORDER, RECORDING_TYPES, covers
 from harness.consent.policy import Policies
@@ -29,8 +28,6 @@ from harness.consent.request import Request, Use
 from harness.meetings.model import Modality
 
 ONE_TO_ONE = "one_to_one"
-ARMS = tuple(Arm)
-_UNASSIGNED = len(ARMS)
 _ARM_CODES = [MEETING.bit(f"{arm.upper()}_ARM") for arm in ARMS] + [MEETING.bit("SPLIT_UNASSIGNED")]
 
 
@@ -57,33 +54,26 @@ class Verdict:
         return (*MEETING.names(self.meeting[meeting]), *PERSON.names(self.joined[meeting]))
 
 
-class Rulings:
-    """The decisions about all meetings of a manifest.
+class Verdicts:
+    """The decisions about some meetings.
 
-    Attributes:
-        frame: the tables, whose row numbers stand for meetings and people.
+    Args:
         request: what was asked.
         verdicts: of each modality that a meeting has or the request names.
+        has: whether each meeting has content, by modality.
         arm: of each meeting, a place in ``ARMS``, or one more where it has none.
-        rules: exclusion rules that count.
     """
 
     def __init__(
-        self, frame: Frame, request: Request, verdicts: Mapping[Modality, Verdict], arm: Numbers,
-        rules: Sequence[ExclusionRule],
+        self, request: Request, verdicts: Mapping[Modality, Verdict],
+        has: Mapping[Modality, Mask], arm: Numbers,
     ) -> None:  # fmt: skip
-        self.frame, self.request, self.verdicts, self.arm = frame, request, verdicts, arm
-        self.rules = rules
-
-    @cached_property
-    def rows(self) -> Mapping[Modality, Numbers]:
-        """Content row of each meeting, -1 for none, by modality."""
-        return {modality: self.frame.content_rows(modality) for modality in self.verdicts}
+        self.request, self.verdicts, self.has, self.arm = request, verdicts, has, arm
 
     @cached_property
     def usable(self) -> Mask:
         """Whether a meeting has content that is admitted, of a modality that is asked for."""
-        found = [self.verdicts[m].admits() & (self.rows[m] >= 0) for m in self.request.modalities]
+        found = [self.verdicts[m].admits() & self.has[m] for m in self.request.modalities]
         return np.asarray(np.logical_or.reduce(found))
 
     @cached_property
@@ -94,20 +84,25 @@ class Rulings:
 
     def codes(self, meeting: int) -> tuple[str, ...]:
         """Why a meeting is denied as a whole; empty when it is admitted."""
-        if self.admitted[meeting]:
-            return ()
-        found: set[str] = set()
-        if not self.usable[meeting]:
-            for modality in self.request.modalities:
-                found |= {*self.verdicts[modality].codes(meeting)}
-            if not any(self.rows[m][meeting] >= 0 for m in self.request.modalities):
-                found.add("MEETING_NO_CONTENT")
-        arm = self.arm[meeting]
-        if (arm == _UNASSIGNED and not found) or (
-            arm < _UNASSIGNED and ARMS[arm] not in self.request.arms
-        ):
-            found |= {*MEETING.names(_ARM_CODES[arm])}
-        return in_order(found)
+        bits, of_people = (found[meeting] for found in self.denials)
+        return in_order([*MEETING.names(bits), *PERSON.names(of_people)])
+
+    @cached_property
+    def denials(self) -> tuple[Codes, Codes]:
+        """Meeting codes and person codes of each meeting as a whole; none where it is admitted."""
+        meeting, people = np.zeros(len(self.arm), np.uint64), np.zeros(len(self.arm), np.uint64)
+        for modality in self.request.modalities:
+            meeting |= self.verdicts[modality].meeting
+            people |= self.verdicts[modality].joined
+        nothing = ~np.logical_or.reduce([self.has[m] for m in self.request.modalities])
+        meeting |= MEETING.where(len(meeting), {"MEETING_NO_CONTENT": nothing})
+        meeting[self.usable], people[self.usable] = 0, 0
+        denied = (meeting | people) > 0
+        allowed = [arm in self.request.arms for arm in ARMS] + [False]
+        arms = np.array([0 if ok else code for code, ok in zip(_ARM_CODES, allowed, strict=True)])
+        of_arm = arms.astype(np.uint64)[self.arm]
+        meeting |= np.where((self.arm == len(ARMS)) & denied, np.uint64(0), of_arm)
+        return meeting, people
 
     def of_arm(self, arm: Arm) -> Numbers:
         """Meetings of an arm that nothing but their arm denies."""
@@ -116,6 +111,23 @@ class Rulings:
     def modality_codes(self, meeting: int, modality: Modality) -> tuple[str, ...]:
         """Why one kind of content of a meeting is denied; empty when it is admitted."""
         return self.verdicts[modality].codes(meeting)
+
+
+class Rulings(Verdicts):
+    """The decisions about the meetings of a frame.
+
+    Attributes:
+        frame: the tables, whose row numbers stand for meetings and people.
+        rules: exclusion rules that count.
+    """
+
+    def __init__(
+        self, frame: Frame, request: Request, verdicts: Mapping[Modality, Verdict],
+        rules: Sequence[ExclusionRule],
+    ) -> None:  # fmt: skip
+        has = {modality: frame.content_rows(modality) >= 0 for modality in verdicts}
+        super().__init__(request, verdicts, has, frame.arm)
+        self.frame, self.rules = frame, rules
 
     def with_origins(self, meeting: int, modality: Modality) -> frozenset[Modality]:
         """A modality of a meeting, and all that it derives from."""
@@ -214,9 +226,8 @@ class Bench:
             demands = self._demands(modality)
             judge = _Judge(self.question, self.frame, self.exclusions, modality, demands)
             verdicts[modality] = judge.verdict(consent[modality])
-        arms = _arms(self.frame, self.question.tables)
         request, rules = self.question.request, self.exclusions.rules
-        return Rulings(self.frame, request, verdicts, arms, rules)
+        return Rulings(self.frame, request, verdicts, rules)
 
     def _demands(self, modality: Modality) -> dict[Operation, DemandColumns]:
         if modality not in self._of_modality:
@@ -337,11 +348,3 @@ class _Judge:
                 "ONE_TO_ONE": some & frame.meetings.has("tags", ONE_TO_ONE),
             },
         )
-
-
-def _arms(frame: Frame, tables: Tables) -> npt.NDArray[np.int64]:
-    """The arm of each meeting as a place in ``Arm``."""
-    arms = np.full(frame.meetings.size, _UNASSIGNED)
-    meetings = frame.find_ids([row.meeting_id for row in tables.split])
-    arms[meetings] = [ARMS.index(row.arm) for row in tables.split]
-    return arms

@@ -16,7 +16,10 @@ from harness.consent.columns import Columns, Numbers, numbered, to_arrow
 from harness.consent.labels import confusable, label_keys
 from harness.consent.manifest import TABLES, Tables
 from harness.consent.modality import BIT, ORDER, mask, origins
+from harness.consent.records import Arm
 from harness.meetings.model import Modality
+
+ARMS = tuple(Arm)
 
 
 class Frame:
@@ -26,14 +29,18 @@ class Frame:
         meetings: one row a meeting.
         participants: one row a label of a roster.
         content: one row a file.
+        split: one row a meeting that has an arm.
 
     Attributes:
         roster: rows of ``participants``, those of a meeting together, in the order of meetings.
         meeting: of each roster row, the meeting.
         content_meeting: of each content row, the meeting.
+        arm: of each meeting, a place in ``ARMS``, or one more where it has none.
     """
 
-    def __init__(self, meetings: pa.Table, participants: pa.Table, content: pa.Table) -> None:
+    def __init__(
+        self, meetings: pa.Table, participants: pa.Table, content: pa.Table, split: pa.Table
+    ) -> None:
         self.meetings = Columns(meetings)
         self.roster = Columns(participants)
         self.meeting = self.find_meetings(self.roster.array("meeting_id"))
@@ -42,11 +49,14 @@ class Frame:
             self.roster, self.meeting = self.roster.take(order), self.meeting[order]
         self.content = Columns(content)
         self.content_meeting = self.find_meetings(self.content.array("meeting_id"))
+        self.arm = np.full(self.meetings.size, len(ARMS))
+        arms, drawn = Columns(split), {str(arm): place for place, arm in enumerate(ARMS)}
+        self.arm[self.find_meetings(arms.array("meeting_id"))] = arms.mapped("arm", drawn, 0, int)
 
     @classmethod
     def of(cls, tables: Tables) -> "Frame":
         """From the rows of a manifest."""
-        names = ("meetings", "participants", "content")
+        names = ("meetings", "participants", "content", "split")
         return cls(*(to_arrow(TABLES[name][0], getattr(tables, name)) for name in names))
 
     def find_ids(self, ids: Sequence[str | None]) -> Numbers:

@@ -26,10 +26,10 @@ from harness.consent.capability import (
     GatedTurn,
     LeakTest,
 )
-from harness.consent.decide import ARMS, Rulings, rule_tables
+from harness.consent.decide import Rulings, rule_tables
 from harness.consent.events import Events
 from harness.consent.exclusion import OF_TURNS
-from harness.consent.frame import Frame
+from harness.consent.frame import ARMS, Frame
 from harness.consent.manifest import Manifest, OnWithdrawal
 from harness.consent.opening import ContentReader, MeetingRows, Opened
 from harness.consent.present import Source, verify_present

@@ -116,7 +116,7 @@ class ContentReader:
         return [
             modality
             for modality in self.rulings.request.modalities
-            if self.rulings.rows[modality][number] >= 0
+            if self.rulings.has[modality][number]
             and not self.rulings.modality_codes(number, modality)
         ]
 

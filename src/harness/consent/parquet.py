@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.consent.bits import Mask
@@ -136,51 +137,65 @@ def _check_footer(footer: Any, file: str) -> None:
 
 
 def _check_column(columns: Columns, name: str, hint: Any, file: str) -> None:
-    array, nullable = columns.array(name), columns.table.schema.field(name).nullable
-    if array.null_count and not nullable:
-        _invalid("null is not allowed", f"{file} key {name}", np.flatnonzero(columns.null(name)))
+    array, where = columns.array(name), f"{file} key {name}"
+    if array.null_count and not columns.table.schema.field(name).nullable:
+        _invalid("null is not allowed", where, np.flatnonzero(columns.null(name)))
     if typing.get_origin(hint) is tuple:
-        inner, owners = typing.get_args(hint)[0], columns.owners(name)
-        _check_words(array.flatten(), inner, f"{file} key {name}", owners)
-        _check_different(columns, name, file)
+        wrong = _wrong_words(array.flatten(), typing.get_args(hint)[0])
+        if len(wrong):
+            _invalid(_WRONG_WORD, where, columns.owners(name)[wrong])
+        _check_different(columns, name, where)
     elif hint is datetime:
         times = columns.times(name)
-        _invalid_where((times < _FIRST) | (times > _LAST), "no RFC 3339 time in UTC", file, name)
+        _invalid_where((times < _FIRST) | (times > _LAST), "no RFC 3339 time in UTC", where)
     elif hint is int:
         values = array.to_numpy()
-        _invalid_where((values < 0) | (values >= 2**53), "not a valid int", file, name)
+        _invalid_where((values < 0) | (values >= 2**53), "not a valid int", where)
     elif pa.types.is_string(array.type) or pa.types.is_dictionary(array.type):
-        _check_words(array, hint, f"{file} key {name}", np.arange(columns.size))
+        wrong = _wrong_words(array, hint)
+        if len(wrong):
+            _invalid(_WRONG_WORD, where, wrong)
 
 
-def _check_words(array: pa.Array, hint: Any, where: str, owners: Numbers) -> None:
-    """Refuse a word that the hint does not allow; ``owners`` are the rows that have the words."""
+_WRONG_WORD = "an unknown word, or not text of the required form"
+
+
+def _wrong_words(array: pa.Array, hint: Any) -> Numbers:
+    """Places of words that a hint does not allow, and of nulls."""
     if array.null_count:
-        _invalid("null is not allowed", where, _of_items(array.is_null(), owners))
+        return np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))
     if pa.types.is_dictionary(array.type):
-        wrong = np.array([not _allows(hint, word) for word in array.dictionary.to_pylist()], bool)
-        if wrong.any():
-            _invalid("an unknown word, or not of the required form", where,
-                     owners[wrong[array.indices.to_numpy()]])  # fmt: skip
-        return
-    if pa.types.is_fixed_size_binary(array.type):
-        return
-    odd = _is_odd_text(array, hint)
-    for place in np.flatnonzero(odd):
-        if not _allows(hint, array[int(place)].as_py()):
-            _invalid("not text of the required form", where, owners[[place]])
+        wrong = _wrong_words(array.dictionary, hint)
+        return np.flatnonzero(np.isin(array.indices.to_numpy(), wrong)) if len(wrong) else wrong
+    if not pa.types.is_string(array.type):
+        return np.zeros(0, np.int64)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        known = pa.array([str(member) for member in hint], pa.string())
+        return np.flatnonzero(~pc.is_in(array, known).to_numpy(zero_copy_only=False))
+    odd = np.flatnonzero(_is_odd_text(array, hint))
+    return np.array([n for n in odd if not _allows(hint, array[int(n)].as_py())], np.int64)
 
 
-def _check_different(columns: Columns, name: str, file: str) -> None:
+def _check_different(columns: Columns, name: str, where: str) -> None:
     """Refuse a list that names something twice."""
-    if columns.lengths(name).max(initial=0) < 2:
+    lengths = columns.lengths(name)
+    if lengths.max(initial=0) < 2:
         return
     numbers, words = columns.items(name)
-    pairs = columns.owners(name) * len(words) + numbers
-    ordered = np.sort(pairs)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(words) < _BITS:  # a sum of different powers of two has as many ones as it has terms
+        sums = columns.bits(name, {word: 1 << place for place, word in enumerate(words)})
+        _invalid_where(np.bitwise_count(sums) != lengths, _TWICE, where)
+        return
+    long = lengths > 1
+    items = np.repeat(long, lengths)
+    pairs = np.sort(columns.owners(name)[items] * len(words) + numbers[items])
+    twice = pairs[1:][pairs[1:] == pairs[:-1]]
     if len(twice):
-        _invalid("a list names something twice", f"{file} key {name}", twice // len(words))
+        _invalid(_TWICE, where, twice // len(words))
+
+
+_TWICE = "a list names something twice"
+_BITS = 40  # with lists of up to 2^22 words, no sum overflows
 
 
 def _is_odd_text(array: pa.Array, hint: Any) -> Mask:
@@ -203,9 +218,7 @@ def _is_odd_text(array: pa.Array, hint: Any) -> Mask:
 def _allows(hint: Any, word: str) -> bool:
     if typing.get_origin(hint) is Annotated:
         return re.fullmatch(typing.get_args(hint)[1], word) is not None
-    if hint is str:
-        return is_plain_text(word) and unicodedata.is_normalized("NFC", word)
-    return issubclass(hint, StrEnum) and word in [str(member) for member in hint]
+    return is_plain_text(word) and unicodedata.is_normalized("NFC", word)
 
 
 def _is_coded(field: pa.Field) -> bool:
@@ -231,13 +244,9 @@ def _to_json(cell: Any) -> Any:
     return [_to_json(item) for item in cell] if isinstance(cell, list) else cell
 
 
-def _of_items(found: pa.Array, owners: Numbers) -> Numbers:
-    return owners[np.flatnonzero(found.to_numpy(zero_copy_only=False))]
-
-
-def _invalid_where(wrong: Mask, what: str, file: str, name: str) -> None:
+def _invalid_where(wrong: Mask, what: str, where: str) -> None:
     if wrong.any():
-        _invalid(what, f"{file} key {name}", np.flatnonzero(wrong))
+        _invalid(what, where, np.flatnonzero(wrong))
 
 
 def _invalid(what: str, where: str, rows: Numbers) -> NoReturn:
