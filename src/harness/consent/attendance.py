@@ -1,11 +1,11 @@
 """Who was at which meeting, as the rules of consent see it, beside what these people agreed to."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from harness.consent.bits import Mask
 from harness.consent.columns import Numbers
@@ -17,10 +17,10 @@ from harness.consent.records import ALL, AgeBand, Relation
 class Names(Protocol):
     """Numbers of the meetings and of the series that a manifest has; -1 for an unknown id."""
 
-    def find_ids(self, ids: Sequence[str | None]) -> Numbers:
+    def find_meetings(self, ids: pa.Array) -> Numbers:
         """The number of each meeting."""
 
-    def find_series(self, ids: Sequence[str | None]) -> Numbers:
+    def find_series(self, ids: pa.Array) -> Numbers:
         """The number of each series."""
 
 
@@ -29,10 +29,11 @@ class Attendance:
     """Rows of rosters whose people are identified.
 
     Attributes:
-        meeting: of each row, the number of the meeting.
+        meeting: of each row, the place of the meeting in the columns about meetings.
         guarded: whether the person is a minor with a guardian.
         employed: whether the person may be the controller's employee.
-        start, series: of each meeting, in microseconds and as a number.
+        start: of each meeting, in microseconds.
+        number, series: of each meeting, its number and that of its series, as ``names`` has them.
         events: of these people, and of others perhaps.
         first, last: of each row, the range of its person's events.
         names: what numbers stand for.
@@ -42,6 +43,7 @@ class Attendance:
     guarded: Mask
     employed: Mask
     start: Numbers
+    number: Numbers
     series: Numbers
     events: Events
     first: Numbers
@@ -54,7 +56,8 @@ class Attendance:
         roster = frame.roster
         return cls(
             frame.meeting, roster.equal("age_band", AgeBand.MINOR_WITH_GUARDIAN),
-            ~roster.equal("relation", Relation.OTHER), frame.start, frame.series, events,
+            ~roster.equal("relation", Relation.OTHER), frame.start,
+            np.arange(frame.meetings.size), frame.series, events,
             *events.of(roster.array("subject_key")), frame,
         )  # fmt: skip
 
@@ -77,16 +80,17 @@ class Scopes:
         self.none = (events.lengths("scope.meetings") + events.lengths("scope.series")) == 0
         self.start = events.times("scope.from")
         self.end = events.times("scope.until")
-        codes, ids = events.items("scope.meetings")
-        self._meetings = _Lists(names.find_ids(ids)[codes], events.offsets("scope.meetings"))
-        codes, ids = events.items("scope.series")
+        codes, ids = events.item_words("scope.meetings")
+        self._meetings = _Lists(names.find_meetings(ids)[codes], events.offsets("scope.meetings"))
+        codes, ids = events.item_words("scope.series")
         self._series = _Lists(names.find_series(ids)[codes], events.offsets("scope.series"))
-        self._series_of = attendance.series
+        self._number, self._series_of = attendance.number, attendance.series
 
     def names(self, event: Numbers, meeting: Numbers) -> Mask:
         """Whether each event names the meeting beside it."""
         named = self.all[event]
-        for lists, number in ((self._meetings, meeting), (self._series, self._series_of[meeting])):
+        for lists, numbers in ((self._meetings, self._number), (self._series, self._series_of)):
+            number = numbers[meeting]
             open_ = np.flatnonzero(~named & lists.filled[event])
             named[open_] = lists.have(event[open_], number[open_])
         return named

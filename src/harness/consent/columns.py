@@ -6,7 +6,7 @@ their bytes, times are microseconds since 1970 in UTC.
 
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -50,7 +50,8 @@ class Columns:
     def __init__(self, table: pa.Table) -> None:
         self.table = table.combine_chunks()
         self.size = self.table.num_rows
-        self._coded: dict[str, tuple[Numbers, list[str | None]]] = {}
+        self._codes: dict[str, tuple[Numbers, pa.Array]] = {}
+        self._words: dict[str, list[str | None]] = {}
 
     def take(self, order: npt.NDArray[np.intp]) -> "Columns":
         """The rows in another order."""
@@ -78,9 +79,7 @@ class Columns:
 
     def coded(self, name: str) -> tuple[Numbers, list[str | None]]:
         """A column of words as numbers, and the word of each number; a null has a number too."""
-        if name not in self._coded:
-            self._coded[name] = _encode(self.array(name))
-        return self._coded[name]
+        return self._listed(name, self.array)
 
     def mapped(self, name: str, numbers: Mapping[Any, Any], missing: Any, kind: Any) -> Any:
         """A column of words, each replaced by the number that it stands for."""
@@ -110,16 +109,33 @@ class Columns:
 
     def items(self, name: str) -> tuple[Numbers, list[str | None]]:
         """The items of all lists, one after another, as numbers and their words."""
-        key = f"{name}[]"
-        if key not in self._coded:
-            self._coded[key] = _encode(self.array(name).flatten())
-        return self._coded[key]
+        return self._listed(f"{name}[]", self._flat)
+
+    def item_words(self, name: str) -> tuple[Numbers, pa.Array]:
+        """As :meth:`items`, with the words as a column."""
+        return self._numbered(f"{name}[]", self._flat)
 
     def offsets(self, name: str) -> Numbers:
         """Where the items of each list begin among those of all; one more than there are rows."""
         array = self.array(name)
         raw = array.offsets.to_numpy().astype(np.int64)
         return np.asarray(raw - raw[0])
+
+    def _listed(
+        self, key: str, array: Callable[[str], pa.Array]
+    ) -> tuple[Numbers, list[str | None]]:
+        codes, words = self._numbered(key, array)
+        if key not in self._words:
+            self._words[key] = words.to_pylist()
+        return codes, self._words[key]
+
+    def _numbered(self, key: str, array: Callable[[str], pa.Array]) -> tuple[Numbers, pa.Array]:
+        if key not in self._codes:
+            self._codes[key] = numbered(array(key.removesuffix("[]")))
+        return self._codes[key]
+
+    def _flat(self, name: str) -> pa.Array:
+        return self.array(name).flatten()
 
     def owners(self, name: str) -> Numbers:
         """The row that each item of a column of lists belongs to."""
@@ -141,17 +157,12 @@ def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
 def numbered(values: pa.Array | npt.NDArray[Any]) -> tuple[Numbers, pa.Array]:
     """Values as the numbers of the different ones, and these in the order of first appearance."""
     array = values if isinstance(values, pa.Array) else pa.array(values)
-    coded = array.dictionary_encode(null_encoding="encode")
-    return coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary
-
-
-def _encode(array: Any) -> tuple[Numbers, list[str | None]]:
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode(null_encoding="encode")
-    indices = array.indices
-    words = array.dictionary.to_pylist()
+    indices, words = array.indices, array.dictionary
     if indices.null_count:
-        indices, words = indices.fill_null(len(words)), [*words, None]
+        indices = indices.fill_null(len(words))
+        words = pa.concat_arrays([words, pa.nulls(1, words.type)])
     return indices.to_numpy(zero_copy_only=False).astype(np.int64), words
 
 

@@ -4,7 +4,7 @@
 their consent, the split. All codes are kept. Content is never looked at here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -19,7 +19,7 @@ from harness.consent.demands import DemandColumns
 from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions
 from harness.consent.frame import ARMS, Frame
-from harness.consent.manifest import Head, Mode, Tables
+from harness.consent.manifest import Defaults, Head, Mode, Tables
 from harness.consent.modality import BIT, ORDER, RECORDING_TYPES, covers
 from harness.consent.policy import Policies
 from harness.consent.reasons import in_order
@@ -219,15 +219,19 @@ class Bench:
             for operation, d in self._demands(modality).items()
         }
 
+    def codes(self, modality: Modality) -> tuple[Codes, Codes]:
+        """Codes of each meeting and of each roster row for a modality, those of consent apart."""
+        demands = self._demands(modality).values()
+        judge = _Judge(self.question, self.frame, self.exclusions, modality, demands)
+        return judge.meeting(), judge.people()
+
     def rulings(self, consent: Mapping[Modality, Codes]) -> Rulings:
         """The decisions, with the consent codes of each roster row by modality."""
-        verdicts = {}
+        roll, defaults, verdicts = Roll.of(self.frame), self.question.head.defaults, {}
         for modality in self.question.modalities:
-            demands = self._demands(modality)
-            judge = _Judge(self.question, self.frame, self.exclusions, modality, demands)
-            verdicts[modality] = judge.verdict(consent[modality])
-        request, rules = self.question.request, self.exclusions.rules
-        return Rulings(self.frame, request, verdicts, rules)
+            meeting, people = self.codes(modality)
+            verdicts[modality] = roll.join(meeting, people | consent[modality], defaults)
+        return Rulings(self.frame, self.question.request, verdicts, self.exclusions.rules)
 
     def _demands(self, modality: Modality) -> dict[Operation, DemandColumns]:
         if modality not in self._of_modality:
@@ -247,21 +251,25 @@ class _Judge:
 
     def __init__(
         self, question: Question, frame: Frame, exclusions: Exclusions, modality: Modality,
-        demands: Mapping[Operation, DemandColumns],
+        demands: Collection[DemandColumns],
     ) -> None:  # fmt: skip
-        self.head, self.tables, self.request = question.head, question.tables, question.request
+        self.tables, self.request = question.tables, question.request
         self.frame, self.exclusions, self.modality = frame, exclusions, modality
-        self.demands = demands.values()
+        self.demands = demands
 
-    def verdict(self, consent: Codes) -> Verdict:
-        meeting = self.exclusions.meetings(self.modality) | self._meeting() | self._content()
-        people = self.exclusions.people(self.modality) | self._identity() | consent
+    def meeting(self) -> Codes:
+        """Codes of each meeting."""
+        codes = self.exclusions.meetings(self.modality) | self._meeting() | self._content()
         for demands in self.demands:
-            meeting |= demands.meeting_codes()
-            people |= demands.person_codes()
-        if self.head.defaults.mode is Mode.UNANIMOUS:
-            return Verdict(meeting, people, self._joined(people))
-        return Verdict(meeting | self._too_few(people), people, np.zeros_like(meeting))
+            codes |= demands.meeting_codes()
+        return codes
+
+    def people(self) -> Codes:
+        """Codes of each roster row, those of consent apart."""
+        codes = self.exclusions.people(self.modality) | self._identity()
+        for demands in self.demands:
+            codes |= demands.person_codes()
+        return codes
 
     def _meeting(self) -> Codes:
         frame = self.frame
@@ -328,23 +336,45 @@ class _Judge:
             },
         )
 
-    def _joined(self, people: Codes) -> Codes:
-        joined = np.zeros(self.frame.meetings.size, np.uint64)
-        np.bitwise_or.at(joined, self.frame.meeting, people)
-        return joined
 
-    def _too_few(self, people: Codes) -> Codes:
+@dataclass(frozen=True)
+class Roll:
+    """Who is in which meeting, as far as it matters whom a code of a person denies.
+
+    Attributes:
+        meeting: of each roster row, the meeting.
+        subject: of each roster row, a number for the person.
+        one_to_one: whether each meeting is a talk of two.
+    """
+
+    meeting: Numbers
+    subject: Numbers
+    one_to_one: Mask
+
+    @classmethod
+    def of(cls, frame: Frame) -> "Roll":
+        """Of all meetings of a frame."""
+        subject, _ = numbered(frame.roster.array("subject_key"))
+        return cls(frame.meeting, subject, frame.meetings.has("tags", ONE_TO_ONE))
+
+    def join(self, meeting: Codes, people: Codes, defaults: Defaults) -> Verdict:
+        """What codes of meetings and of people deny, as the mode says."""
+        nothing = np.zeros_like(meeting)
+        if defaults.mode is Mode.PER_SPEAKER:
+            return Verdict(meeting | self._too_few(people, defaults), people, nothing)
+        np.bitwise_or.at(nothing, self.meeting, people)
+        return Verdict(meeting, people, nothing)
+
+    def _too_few(self, people: Codes, defaults: Defaults) -> Codes:
         """Whether too few people remain in mode per_speaker."""
-        frame = self.frame
-        dropped = people > 0
-        subject, keys = numbered(frame.roster.array("subject_key"))
-        kept = np.unique((frame.meeting * (len(keys) + 1) + subject)[~dropped])
-        remaining = np.bincount(kept // (len(keys) + 1), minlength=frame.meetings.size)
-        some = np.bincount(frame.meeting[dropped], minlength=frame.meetings.size) > 0
+        size, width, dropped = len(self.one_to_one), len(self.subject) + 1, people > 0
+        kept = np.unique((self.meeting * width + self.subject)[~dropped])
+        remaining = np.bincount(kept // width, minlength=size)
+        some = np.bincount(self.meeting[dropped], minlength=size) > 0
         return MEETING.where(
-            frame.meetings.size,
+            size,
             {
-                "TOO_FEW_CONSENTING": remaining < self.head.defaults.min_speakers,
-                "ONE_TO_ONE": some & frame.meetings.has("tags", ONE_TO_ONE),
+                "TOO_FEW_CONSENTING": remaining < defaults.min_speakers,
+                "ONE_TO_ONE": some & self.one_to_one,
             },
         )

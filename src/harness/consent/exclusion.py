@@ -112,7 +112,7 @@ class Exclusions:
         """The meetings that the scopes of rules name."""
         pairs = [(n, name) for n, r in enumerate(rules) for name in r.scope.meetings if name != ALL]
         numbers = np.array([number for number, _ in pairs], np.int64)
-        meetings = self.frame.find_ids([name for _, name in pairs])
+        meetings = self.frame.find_meetings(pa.array([name for _, name in pairs], pa.string()))
         return numbers[meetings >= 0], meetings[meetings >= 0]
 
     def _match_by_value(

@@ -59,24 +59,20 @@ class Frame:
         names = ("meetings", "participants", "content", "split")
         return cls(*(to_arrow(TABLES[name][0], getattr(tables, name)) for name in names))
 
-    def find_ids(self, ids: Sequence[str | None]) -> Numbers:
-        """As :meth:`find_meetings`, for some ids."""
-        return self.find_meetings(pa.array(ids, pa.string()))
-
     def find_meetings(self, ids: pa.Array) -> Numbers:
         """The meeting of each id; -1 where there is none."""
         found = pc.index_in(ids, self.meetings.array("meeting_id")).fill_null(-1)
         return np.asarray(found.to_numpy(), np.int64)
 
-    def find_series(self, ids: Sequence[str | None]) -> Numbers:
-        """The number of each series of :attr:`series`; -1 where no meeting is of it."""
-        numbers = {name: place for place, name in enumerate(self.meetings.coded("series_id")[1])}
-        return np.array([numbers.get(name, -1) for name in ids], np.int64)
+    def find_series(self, ids: pa.Array) -> Numbers:
+        """The number of each series, as in :attr:`series`; -1 where no meeting is of it."""
+        _, names = numbered(self.meetings.array("series_id"))
+        return np.asarray(pc.index_in(ids, names).fill_null(-1).to_numpy(), np.int64)
 
     @cached_property
     def series(self) -> Numbers:
         """The series of each meeting, as a number."""
-        return self.meetings.coded("series_id")[0]
+        return numbered(self.meetings.array("series_id"))[0]
 
     @cached_property
     def start(self) -> Numbers:
