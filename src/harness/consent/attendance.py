@@ -1,5 +1,6 @@
 """Who was at which meeting, as the rules of consent see it, beside what these people agreed to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from harness.consent.bits import Mask
-from harness.consent.columns import Numbers
+from harness.consent.columns import Columns, Numbers
 from harness.consent.events import Events
 from harness.consent.frame import Frame
 from harness.consent.records import ALL, AgeBand, Relation
@@ -80,11 +81,14 @@ class Scopes:
         self.none = (events.lengths("scope.meetings") + events.lengths("scope.series")) == 0
         self.start = events.times("scope.from")
         self.end = events.times("scope.until")
-        codes, ids = events.item_words("scope.meetings")
-        self._meetings = _Lists(names.find_meetings(ids)[codes], events.offsets("scope.meetings"))
-        codes, ids = events.item_words("scope.series")
-        self._series = _Lists(names.find_series(ids)[codes], events.offsets("scope.series"))
+        self._meetings = _Lists(events, "scope.meetings", names.find_meetings)
+        self._series = _Lists(events, "scope.series", names.find_series)
         self._number, self._series_of = attendance.number, attendance.series
+
+    @property
+    def unknown(self) -> Numbers:
+        """Events that name a meeting or series which there is not."""
+        return np.concatenate([self._meetings.unknown, self._series.unknown])
 
     def names(self, event: Numbers, meeting: Numbers) -> Mask:
         """Whether each event names the meeting beside it."""
@@ -97,12 +101,24 @@ class Scopes:
 
 
 class _Lists:
-    """Lists of numbers, one for each event."""
+    """The numbers of the names that each event lists, -1 for one that has none.
 
-    def __init__(self, members: Numbers, offsets: Numbers) -> None:
-        self._members = np.append(members, -1)
+    Args:
+        events: of the log.
+        column: lists of names.
+        find: numbers of names.
+    """
+
+    def __init__(self, events: Columns, column: str, find: Callable[[pa.Array], Numbers]) -> None:
+        codes, words = events.item_words(column)
+        numbers = find(words)
+        self._members = np.append(numbers[codes], -1)
+        offsets = events.offsets(column)
         self._first, self._size = offsets[:-1], np.diff(offsets)
         self.filled = self._size > 0
+        strange = numbers < 0
+        strange[strange] = [word != ALL for word in words.filter(pa.array(strange)).to_pylist()]
+        self.unknown = events.owners(column)[strange[codes]] if strange.any() else numbers[:0]
 
     def have(self, event: Numbers, number: Numbers) -> Mask:
         """Whether the list of each event has the number beside it; the list is not empty."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.consent.bits import MEETING, PERSON, Alphabet, Codes, Mask
-from harness.consent.columns import Numbers, microseconds, ranges
+from harness.consent.columns import Numbers, microseconds, numbered, ranges
 from harness.consent.frame import Frame
 from harness.consent.labels import label_key
 from harness.consent.modality import BIT, ORDER
@@ -119,11 +119,14 @@ class Exclusions:
         self, kind: RuleKind, rules: Sequence[ExclusionRule], modality: Modality
     ) -> Matches:
         values, items, owners = self._column(kind, rules, modality)
-        different = pa.array(list(dict.fromkeys(values)), items.type)
-        number = pc.index_in(pa.array(values, items.type), different).to_numpy()
+        coded = pa.types.is_dictionary(items.type)
+        kind_of_word = items.type.value_type if coded else items.type
+        different = pa.array(list(dict.fromkeys(values)), kind_of_word)
+        number = pc.index_in(pa.array(values, kind_of_word), different).to_numpy()
         order = np.argsort(number, kind="stable")
         count = np.bincount(number, minlength=len(different))
-        found = pc.index_in(items, different).fill_null(-1).to_numpy()
+        codes, items = numbered(items) if coded else (slice(None), items)
+        found = pc.index_in(items, different).fill_null(-1).to_numpy()[codes]
         hits = np.flatnonzero(found >= 0)
         begins, lengths = (np.cumsum(count) - count)[found[hits]], count[found[hits]]
         return order[ranges(begins, lengths)], np.repeat(owners[hits], lengths)

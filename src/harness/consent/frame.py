@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.consent.bits import Mask
-from harness.consent.columns import Columns, Numbers, numbered, to_arrow
+from harness.consent.columns import Columns, Numbers, numbered, schema_of, to_arrow
 from harness.consent.labels import confusable, label_keys
 from harness.consent.manifest import TABLES, Tables
 from harness.consent.modality import BIT, ORDER, mask, origins
@@ -56,8 +56,12 @@ class Frame:
     @classmethod
     def of(cls, tables: Tables) -> "Frame":
         """From the rows of a manifest."""
-        names = ("meetings", "participants", "content", "split")
-        return cls(*(to_arrow(TABLES[name][0], getattr(tables, name)) for name in names))
+        return cls(*(to_arrow(TABLES[name][0], getattr(tables, name)) for name in _TABLES))
+
+    @classmethod
+    def bare(cls, meetings: pa.Table) -> "Frame":
+        """Of meetings alone."""
+        return cls(meetings, *(schema_of(TABLES[name][0]).empty_table() for name in _TABLES[1:]))
 
     def find_meetings(self, ids: pa.Array) -> Numbers:
         """The meeting of each id; -1 where there is none."""
@@ -66,13 +70,21 @@ class Frame:
 
     def find_series(self, ids: pa.Array) -> Numbers:
         """The number of each series, as in :attr:`series`; -1 where no meeting is of it."""
-        _, names = numbered(self.meetings.array("series_id"))
-        return np.asarray(pc.index_in(ids, names).fill_null(-1).to_numpy(), np.int64)
+        return np.asarray(pc.index_in(ids, self.series_names).fill_null(-1).to_numpy(), np.int64)
 
-    @cached_property
+    @property
     def series(self) -> Numbers:
         """The series of each meeting, as a number."""
-        return numbered(self.meetings.array("series_id"))[0]
+        return self._series[0]
+
+    @property
+    def series_names(self) -> pa.Array:
+        """The series, in the order of their numbers."""
+        return self._series[1]
+
+    @cached_property
+    def _series(self) -> tuple[Numbers, pa.Array]:
+        return numbered(self.meetings.array("series_id"))
 
     @cached_property
     def start(self) -> Numbers:
@@ -185,4 +197,5 @@ def _zones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
+_TABLES = ("meetings", "participants", "content", "split")
 _BITS = 62

@@ -1,0 +1,193 @@
+"""Large tables in parts: which file holds which rows, and that names in them resolve.
+
+``meetings``, ``participants``, ``content`` and ``split`` are parted by meeting: meeting ids rise
+within a part of ``meetings`` and from part to part, and the same part of the other three holds the
+rows of these meetings. ``consent`` is parted by person: of ``n`` parts, part ``k`` holds the events
+of the subjects with ``k = key * n >> 32`` for the first four bytes of their keys.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.consent.columns import Columns, Numbers, numbered
+from harness.consent.events import KEY
+from harness.consent.frame import Frame
+from harness.consent.manifest import TABLES, FileEntry
+from harness.consent.parquet import BYTES_LIMIT, read_part, to_rows
+from harness.consent.reading import read_once
+from harness.digest import sha256_hex
+from harness.errors import Refused
+
+BY_MEETING = ("meetings", "participants", "content", "split")
+LARGE = (*BY_MEETING, "consent")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of the large tables of one manifest.
+
+    Attributes:
+        folder: the manifest directory.
+        files: table name to its signed files, in the order of parts.
+    """
+
+    folder: Path
+    files: Mapping[str, tuple[FileEntry, ...]]
+
+    def count(self, table: str) -> int:
+        """How many parts a table has."""
+        return len(self.files[table])
+
+    def offsets(self, table: str) -> Numbers:
+        """The number of the first row of each part, and of all rows last."""
+        rows = [entry.rows for entry in self.files[table]]
+        return np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+
+    def read(self, table: str, part: int) -> pa.Table:
+        """One part: read once, held against its digest, checked row by row.
+
+        Raises:
+            Refused: ``MANIFEST_*``, ``SCHEMA_INVALID``.
+        """
+        entry = self.files[table][part]
+        data = read_once(self.folder, entry.path, BYTES_LIMIT, "MANIFEST")
+        if len(data) != entry.bytes or sha256_hex(data) != entry.sha256:
+            raise Refused("MANIFEST_HASH_MISMATCH", "a table is not the one that was signed",
+                          entry.path, "restore it or have it signed again")  # fmt: skip
+        rows = read_part(TABLES[table][0], data, entry.path)
+        if rows.num_rows != entry.rows:
+            raise Refused("MANIFEST_COUNT_MISMATCH", f"{rows.num_rows} rows, another number was "
+                          "signed", entry.path, "sign again")  # fmt: skip
+        return rows
+
+    def read_frame(self, part: int) -> Frame:
+        """The meetings of one part with their rosters, content and arms.
+
+        Raises:
+            Refused: as :meth:`read`; ``DUPLICATE_ID``, ``UNKNOWN_REFERENCE``.
+        """
+        tables = {name: self.read(name, part) for name in BY_MEETING}
+        files = {name: self.files[name][part].path for name in BY_MEETING}
+        check_meetings(tables, files)
+        return Frame(*(tables[name] for name in BY_MEETING))
+
+    def read_events(self, part: int) -> pa.Table:
+        """The events of one part.
+
+        Raises:
+            Refused: as :meth:`read`; ``SCHEMA_INVALID`` for an event of another part's subject.
+        """
+        events, file = self.read("consent", part), self.files["consent"][part].path
+        keys = events.column("subject_key").combine_chunks()
+        wrong = np.flatnonzero(part_of(keys, self.count("consent")) != part)
+        if len(wrong):
+            raise Refused("SCHEMA_INVALID", "a subject whose events belong into another part",
+                          f"{file} row {wrong[0] + 1} key subject_key",
+                          "write it with harness manifest")  # fmt: skip
+        return events
+
+    def rows(self, table: str) -> Iterable[Any]:
+        """The rows of a table as records, part by part."""
+        for part in range(self.count(table)):
+            yield from to_rows(TABLES[table][0], self.read(table, part))
+
+
+def part_name(table: str, part: int) -> str:
+    """File name of a part."""
+    return f"{table}-{part:05d}.parquet"
+
+
+def tables_of_parts(names: Iterable[str]) -> dict[str, list[str]]:
+    """File names of parts by table, in order."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        match = re.fullmatch(r"([a-z_]+)-\d{5}\.parquet", name)
+        if match and match[1] in LARGE:
+            found.setdefault(match[1], []).append(name)
+    return found
+
+
+def part_of(keys: pa.Array, parts: int) -> Numbers:
+    """The part of the consent log that the events of each subject are in.
+
+    Args:
+        keys: of subjects, none null.
+        parts: how many there are.
+    """
+    data = np.frombuffer(keys.cast(KEY).buffers()[1] or b"", ">u4")
+    first = data[4 * keys.offset : 4 * (keys.offset + len(keys)) : 4].astype(np.int64)
+    return np.asarray(first * parts >> 32)
+
+
+def check_meetings(tables: Mapping[str, pa.Table], files: Mapping[str, str]) -> None:
+    """Refuse rows of one part that are out of order, stand twice, or name another meeting.
+
+    Args:
+        tables: of :data:`BY_MEETING`.
+        files: their names, for the refusal.
+
+    Raises:
+        Refused: ``DUPLICATE_ID``, ``UNKNOWN_REFERENCE``.
+    """
+    ids = _column(tables["meetings"], "meeting_id")
+    rises = pc.less(ids[:-1], ids[1:]).to_numpy(zero_copy_only=False)
+    _refuse_unless(rises, "DUPLICATE_ID", "ids of meetings do not rise, or one stands twice",
+                   f"{files['meetings']} key meeting_id", 2)  # fmt: skip
+    series = _column(tables["meetings"], "series_id")
+    for name, key in (("participants", "label"), ("content", "modality"), ("split", None)):
+        rows = tables[name]
+        place = pc.index_in(_column(rows, "meeting_id"), ids).fill_null(-1).to_numpy()
+        _refuse_unless(place >= 0, "UNKNOWN_REFERENCE", "a name that the manifest does not define",
+                       f"{files[name]} key meeting_id", 1)  # fmt: skip
+        if key is not None:
+            words, different = numbered(_column(rows, key))
+            place = place * (len(different) + 1) + words
+        alike = np.sort(place)
+        if (alike[1:] == alike[:-1]).any():
+            raise Refused("DUPLICATE_ID", "two rows carry the same id", files[name], "keep one")
+        if name == "split":
+            same = pc.equal(_column(rows, "series_id").cast(pa.string()),
+                            series.cast(pa.string()).take(pa.array(place)))  # fmt: skip
+            _refuse_unless(same.to_numpy(zero_copy_only=False), "UNKNOWN_REFERENCE",
+                           "a name that the manifest does not define",
+                           f"{files[name]} key series_id", 1)  # fmt: skip
+
+
+def check_purposes(events: Columns, known: Iterable[str], file: str) -> None:
+    """Refuse events with a purpose that neither scope nor policy names.
+
+    Raises:
+        Refused: ``UNKNOWN_REFERENCE``.
+    """
+    numbers, words = events.items("purposes")
+    names = {*known}
+    fine = np.array([word in names for word in words] or [True])
+    if not fine.all():
+        row = events.owners("purposes")[~fine[numbers]].min()
+        unknown_name(f"{file} row {row + 1} key purposes")
+
+
+def unknown_name(where: str) -> NoReturn:
+    """Refuse a name that resolves to nothing: a mistyped withdrawal would withdraw nothing."""
+    raise Refused("UNKNOWN_REFERENCE", "a name that the manifest does not define", where,
+                  "correct the name")  # fmt: skip
+
+
+def _refuse_unless(
+    fine: "np.typing.NDArray[np.bool_]", code: str, what: str, where: str, first: int
+) -> None:
+    if not fine.all():
+        file, _, key = where.partition(" ")
+        row = int(np.flatnonzero(~fine)[0]) + first
+        raise Refused(code, what, f"{file} row {row} {key}", "correct it and sign again")
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    return table.column(name).combine_chunks()
