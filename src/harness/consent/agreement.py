@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from harness.consent.attendance import Attendance
 from harness.consent.bits import PERSON, Codes, Mask
-from harness.consent.columns import DAY, Columns, Numbers, microseconds, ranges
+from harness.consent.columns import DAY, Columns, Numbers, microseconds, numbered, ranges
 from harness.consent.jurisdiction import STRENGTH
 from harness.consent.modality import BIT, METADATA, OPERATION_BIT, covering_mask
 from harness.consent.policy import Policies
@@ -232,9 +232,9 @@ class Agreement:
         names, ids = events.coded("notice.policy_id")
         numbers, versions = events.coded("notice.version")
         width = len(versions) + 1
-        kinds, which = np.unique(names * width + numbers, return_inverse=True)
+        which, kinds = numbered(names * width + numbers)
         faults, disclosed, digests = [], [], []
-        for kind in kinds:
+        for kind in kinds.to_pylist():
             policy = self.policies.find(ids[kind // width], versions[kind % width])
             found = ["POLICY_UNKNOWN"] if policy is None else self.policies.faults(policy, self.use)
             faults.append(PERSON.of(found))
@@ -242,7 +242,7 @@ class Agreement:
             digests.append(bytes.fromhex(policy.sha256) if policy else None)
         if not len(kinds):
             return np.zeros(events.size, np.uint64)
-        stated = events.table.column("notice.sha256").combine_chunks()
+        stated = events.array("notice.sha256")
         recorded = pa.array(digests, pa.binary(32)).take(pa.array(which))
         other = pa.compute.not_equal(stated, recorded).fill_null(False)
         late = events.times("event_time") < np.array(disclosed)[which]

@@ -102,10 +102,14 @@ class Columns:
     def bits(self, name: str, bit: Mapping[Any, int]) -> Numbers:
         """Each list of words as the sum of the words' bits; a list has a word once at most."""
         codes, words = self.items(name)
-        table = np.array([bit.get(word, 0) for word in words] or [0], np.int64)
-        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(table[codes])])
-        offsets = self.offsets(name)
-        return np.asarray(sums[offsets[1:]] - sums[offsets[:-1]])
+        values = np.array([bit.get(word, 0) for word in words] or [0], np.int64)[codes]
+        offsets, sums = self.offsets(name), np.zeros(self.size, np.int64)
+        filled = np.flatnonzero(offsets[1:] > offsets[:-1])
+        if len(filled) == len(values):
+            sums[filled] = values
+        elif len(filled):
+            sums[filled] = np.add.reduceat(values, offsets[filled])
+        return sums
 
     def items(self, name: str) -> tuple[Numbers, list[str | None]]:
         """The items of all lists, one after another, as numbers and their words."""
@@ -164,6 +168,20 @@ def numbered(values: pa.Array | npt.NDArray[Any]) -> tuple[Numbers, pa.Array]:
         indices = indices.fill_null(len(words))
         words = pa.concat_arrays([words, pa.nulls(1, words.type)])
     return indices.to_numpy(zero_copy_only=False).astype(np.int64), words
+
+
+def letters(words: pa.Array) -> tuple[npt.NDArray[np.uint8], Numbers]:
+    """The bytes of all words, one after another, and where each word ends, from a zero on."""
+    ends = np.frombuffer(words.buffers()[1], np.int32)[words.offset :][: len(words) + 1]
+    text = np.frombuffer(words.buffers()[2] or b"", np.uint8)[ends[0] : ends[-1]]
+    return text, (ends - ends[0]).astype(np.int64)
+
+
+def rows_with(found: Mask, ends: Numbers) -> Mask:
+    """Which words have a byte that was found; see :func:`letters`."""
+    rows = np.zeros(len(ends) - 1, bool)
+    rows[np.searchsorted(ends, np.flatnonzero(found), "right") - 1] = True
+    return rows
 
 
 def leaves(kind: Any, prefix: str = "") -> Sequence[tuple[str, Any]]:

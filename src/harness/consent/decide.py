@@ -227,7 +227,8 @@ class Bench:
 
     def rulings(self, consent: Mapping[Modality, Codes]) -> Rulings:
         """The decisions, with the consent codes of each roster row by modality."""
-        roll, defaults, verdicts = Roll.of(self.frame), self.question.head.defaults, {}
+        defaults, verdicts = self.question.head.defaults, {}
+        roll = Roll.of(self.frame, defaults.mode)
         for modality in self.question.modalities:
             meeting, people = self.codes(modality)
             verdicts[modality] = roll.join(meeting, people | consent[modality], defaults)
@@ -343,7 +344,7 @@ class Roll:
 
     Attributes:
         meeting: of each roster row, the meeting.
-        subject: of each roster row, a number for the person.
+        subject: of each roster row, a number for the person; in mode unanimous nobody asks.
         one_to_one: whether each meeting is a talk of two.
     """
 
@@ -352,9 +353,11 @@ class Roll:
     one_to_one: Mask
 
     @classmethod
-    def of(cls, frame: Frame) -> "Roll":
+    def of(cls, frame: Frame, mode: Mode) -> "Roll":
         """Of all meetings of a frame."""
-        subject, _ = numbered(frame.roster.array("subject_key"))
+        subject = np.zeros(0, np.int64)
+        if mode is Mode.PER_SPEAKER:
+            subject, _ = numbered(frame.roster.array("subject_key"))
         return cls(frame.meeting, subject, frame.meetings.has("tags", ONE_TO_ONE))
 
     def join(self, meeting: Codes, people: Codes, defaults: Defaults) -> Verdict:

@@ -16,6 +16,7 @@ from harness.consent.columns import Columns, Numbers, numbered, schema_of, to_ar
 from harness.consent.labels import confusable, label_keys
 from harness.consent.manifest import TABLES, Tables
 from harness.consent.modality import BIT, ORDER, mask, origins
+from harness.consent.names import repeated
 from harness.consent.records import Arm
 from harness.meetings.model import Modality
 
@@ -105,23 +106,25 @@ class Frame:
     @cached_property
     def ambiguous(self) -> Mask:
         """Whether another row of the same meeting bears an equal label and is another person."""
-        numbers, keys = self.label_keys
-        bearers = self.meeting * (len(keys) + 1) + numbers
-        order = np.argsort(bearers, kind="stable")
-        alike = np.diff(bearers[order]) == 0
-        shared = np.zeros(self.roster.size, bool)
-        if not alike.any():
-            return shared
-        subject, _ = numbered(self.roster.array("subject_key"))
-        group = np.cumsum(np.concatenate([[True], ~alike])) - 1
-        first = subject[order][np.searchsorted(group, group)]
-        shared[order] = np.isin(group, group[subject[order] != first])
-        return shared
+        shared = np.flatnonzero(repeated(self.meeting, self._label_keys))
+        numbers, keys = numbered(self._label_keys.take(pa.array(shared)))
+        subject, people = numbered(self.roster.array("subject_key").take(pa.array(shared)))
+        bearers = self.meeting[shared] * (len(keys) + 1) + numbers
+        _, which, counts = np.unique(bearers, return_inverse=True, return_counts=True)
+        alike = bearers * (len(people) + 1) + subject
+        _, of_person, same = np.unique(alike, return_inverse=True, return_counts=True)
+        found = np.zeros(self.roster.size, bool)
+        found[shared] = same[of_person] < counts[which]
+        return found
 
     @cached_property
     def label_keys(self) -> tuple[Numbers, pa.Array]:
         """How the label of each roster row compares: the number of its key, and the keys."""
-        return numbered(label_keys(self.roster.array("label")))
+        return numbered(self._label_keys)
+
+    @cached_property
+    def _label_keys(self) -> pa.Array:
+        return label_keys(self.roster.array("label"))
 
     @cached_property
     def confusable(self) -> Mask:

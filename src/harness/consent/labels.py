@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.consent.bits import Mask
+from harness.consent.columns import letters, rows_with
 
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\u061c\u180e\ufeff]")
 _APOSTROPHES = re.compile("[\u2018\u2019\u201b\u02bc]")
@@ -62,15 +63,11 @@ def _each(of: Callable[[str], Any], labels: pa.Array, rows: Mask, kind: pa.DataT
 
 def _is_odd(labels: pa.Array) -> Mask:
     """Where more than the case of ASCII letters may differ between a label and its key."""
-    ends = np.frombuffer(labels.buffers()[1], np.int32)[labels.offset :][: len(labels) + 1]
-    text = np.frombuffer(labels.buffers()[2] or b"", np.uint8)[ends[0] : ends[-1]]
-    ends = ends - ends[0]
-    space = np.concatenate([[True], text == ord(" "), [True]])
-    doubled = space[1:-1] & space[:-2]  # also a space after the label before, which is rare
-    odd = (text >= 0x7F) | (text < 0x20) | (text == ord("|")) | (text == ord("@")) | doubled
-    before = np.concatenate([[0], np.cumsum(odd)])
-    found = before[ends[1:]] > before[ends[:-1]]
-    filled = ends[1:] > ends[:-1]
-    outer = np.zeros(len(labels), bool)
-    outer[filled] = space[1:-1][ends[:-1][filled]] | space[1:-1][ends[1:][filled] - 1]
-    return np.asarray(found | outer)
+    text, ends = letters(labels)
+    space = text == ord(" ")
+    strange = (text >= 0x7F) | (text < 0x20) | (text == ord("|")) | (text == ord("@"))
+    strange[1:] |= space[1:] & space[:-1]
+    found = rows_with(strange, ends)
+    filled = np.flatnonzero(ends[1:] > ends[:-1])
+    found[filled] |= space[ends[filled]] | space[ends[filled + 1] - 1]
+    return found

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.consent.columns import Numbers
+from harness.consent.bits import Mask
+from harness.consent.columns import Numbers, letters, numbered
 
 Hashes = npt.NDArray[np.uint64]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -27,24 +28,44 @@ def hashes(words: pa.Array, seed: int) -> Hashes:
         words: strings without nulls.
         seed: see :func:`draw_seed`.
     """
-    ends = np.frombuffer(words.buffers()[1], np.int32)[words.offset :][: len(words) + 1]
-    text = np.frombuffer(words.buffers()[2] or b"", np.uint8)
+    text, ends = letters(words)
     lengths = np.diff(ends)
     found = np.empty(len(words), np.uint64)
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
         if len(rows) == len(words):
-            letters = text[ends[0] : ends[-1]].reshape(-1, length)
+            alike = text.reshape(-1, length)
         else:
-            letters = text[ends[:-1][rows, None] + np.arange(length)]
-        found[rows] = _mixed(letters, seed)
+            alike = text[ends[:-1][rows, None] + np.arange(length)]
+        found[rows] = _mixed(alike, seed)
     return found
 
 
-def _mixed(letters: npt.NDArray[np.uint8], seed: int) -> Hashes:
-    rows, length = letters.shape
+def repeated(groups: Numbers, words: pa.Array) -> Mask:
+    """Rows whose word another row of the same group has.
+
+    Args:
+        groups: of each row, a number.
+        words: of each row.
+    """
+    found = np.zeros(len(words), bool)
+    together = hashes(words, draw_seed()) ^ (groups.astype(np.uint64) * _MIX)
+    ordered = np.sort(together)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        rows = np.flatnonzero(np.isin(together, twice))
+        numbers, different = numbered(words.take(pa.array(rows)))
+        _, which, counts = np.unique(
+            groups[rows] * len(different) + numbers, return_inverse=True, return_counts=True
+        )
+        found[rows] = counts[which] > 1
+    return found
+
+
+def _mixed(alike: npt.NDArray[np.uint8], seed: int) -> Hashes:
+    rows, length = alike.shape
     padded = np.zeros((rows, -(-length // _WORD) * _WORD), np.uint8)
-    padded[:, :length] = letters
+    padded[:, :length] = alike
     found = np.full(rows, np.uint64(seed) ^ np.uint64(length))
     for word in padded.view(np.uint64).T:
         found ^= word

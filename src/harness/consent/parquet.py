@@ -23,7 +23,9 @@ from harness.consent.columns import (
     Columns,
     Numbers,
     leaves,
+    letters,
     microseconds,
+    rows_with,
     schema_of,
     without_null,
 )
@@ -203,16 +205,11 @@ def _is_odd_text(array: pa.Array, hint: Any) -> Mask:
 
     What is not odd is allowed by every hint of words.
     """
-    ends = np.frombuffer(array.buffers()[1], np.int32)[array.offset :][: len(array) + 1]
-    text = np.frombuffer(array.buffers()[2] or b"", np.uint8)[ends[0] : ends[-1]]
+    text, ends = letters(array)
     low = 0x21 if hint == Id else 0x20
     length = np.diff(ends)
-    strange = (text < low) | (text > 0x7E)
-    found = (length < 1) | (length > 128)
-    if strange.any():
-        before = np.concatenate([[0], np.cumsum(strange)])
-        found |= before[ends[1:] - ends[0]] > before[ends[:-1] - ends[0]]
-    return np.asarray(found)
+    strange = rows_with((text < low) | (text > 0x7E), ends)
+    return np.asarray(strange | (length < 1) | (length > 128))
 
 
 def _allows(hint: Any, word: str) -> bool:

@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.consent.columns import Columns, Numbers, numbered
+from harness.consent.columns import Columns, Numbers
 from harness.consent.events import KEY
 from harness.consent.frame import Frame
 from harness.consent.manifest import TABLES, FileEntry
+from harness.consent.names import repeated
 from harness.consent.parquet import BYTES_LIMIT, read_part, to_rows
 from harness.consent.reading import read_once
 from harness.digest import sha256_hex
@@ -141,17 +142,14 @@ def check_meetings(tables: Mapping[str, pa.Table], files: Mapping[str, str]) -> 
     _refuse_unless(rises, "DUPLICATE_ID", "ids of meetings do not rise, or one stands twice",
                    f"{files['meetings']} key meeting_id", 2)  # fmt: skip
     series = _column(tables["meetings"], "series_id")
-    for name, key in (("participants", "label"), ("content", "modality"), ("split", None)):
+    for name, key in (("participants", "label"), ("content", "modality"), ("split", "meeting_id")):
         rows = tables[name]
         place = pc.index_in(_column(rows, "meeting_id"), ids).fill_null(-1).to_numpy()
         _refuse_unless(place >= 0, "UNKNOWN_REFERENCE", "a name that the manifest does not define",
                        f"{files[name]} key meeting_id", 1)  # fmt: skip
-        if key is not None:
-            words, different = numbered(_column(rows, key))
-            place = place * (len(different) + 1) + words
-        alike = np.sort(place)
-        if (alike[1:] == alike[:-1]).any():
-            raise Refused("DUPLICATE_ID", "two rows carry the same id", files[name], "keep one")
+        twice = repeated(place.astype(np.int64), _words(rows, key))
+        _refuse_unless(~twice, "DUPLICATE_ID", "two rows carry the same id",
+                       f"{files[name]} key {key}", 1)  # fmt: skip
         if name == "split":
             same = pc.equal(_column(rows, "series_id").cast(pa.string()),
                             series.cast(pa.string()).take(pa.array(place)))  # fmt: skip
@@ -187,6 +185,11 @@ def _refuse_unless(
         file, _, key = where.partition(" ")
         row = int(np.flatnonzero(~fine)[0]) + first
         raise Refused(code, what, f"{file} row {row} {key}", "correct it and sign again")
+
+
+def _words(table: pa.Table, name: str) -> pa.Array:
+    column = _column(table, name)
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:

@@ -226,7 +226,7 @@ class _Last(Generic[R]):
 
 
 def _keep_codes(work: Work, part: int, frame: Frame) -> None:
-    bench, roll = Bench(work.question, frame), Roll.of(frame)
+    bench, roll = Bench(work.question, frame), Roll.of(frame, work.question.head.defaults.mode)
     kept: dict[str, Any] = {
         "meeting": roll.meeting, "subject": roll.subject, "one_to_one": roll.one_to_one,
         "arm": frame.arm,
