@@ -16,25 +16,15 @@ import pyarrow as pa
 from harness.consent.attendance import Attendance
 from harness.consent.bits import PERSON, Codes, Mask
 from harness.consent.columns import DAY, Columns, Numbers, microseconds, numbered, ranges
+from harness.consent.events import Events
 from harness.consent.jurisdiction import STRENGTH
 from harness.consent.modality import BIT, METADATA, OPERATION_BIT, covering_mask
 from harness.consent.policy import Policies
-from harness.consent.records import Delegation, Method, Operation, State
+from harness.consent.records import Method, Operation
 from harness.consent.request import Use
 
 PAIRS_AT_ONCE = 1 << 17  # so that a block stays in the processor's cache
 _RECORDING = {Operation.RECORDING, Operation.TRANSCRIPTION}
-_STATE_CODES = {
-    State.REQUESTED: "CONSENT_REQUESTED_ONLY",
-    State.REFUSED: "CONSENT_REFUSED",
-    State.WITHDRAWN: "CONSENT_WITHDRAWN",
-    State.REVOKED: "CONSENT_REVOKED",
-    State.EXPIRED: "CONSENT_EXPIRED",
-    State.INVALIDATED: "CONSENT_INVALIDATED",
-    State.UNKNOWN: "CONSENT_UNKNOWN",
-}
-_BY_OTHERS = ("host", "employer")
-_BY_GUARDIANS = ("parent", "guardian")
 
 
 @dataclass(frozen=True)
@@ -125,15 +115,14 @@ class Agreement:
         Args:
             rows: numbers of roster rows.
         """
-        found = np.full(len(rows), PERSON.bit("NO_CONSENT_RECORD"))
+        found = np.zeros(len(rows), np.uint64)
         for start, end in self._blocks(rows):
-            block = Pairs(self, rows[start:end])
-            found[start:end] = block.codes()
+            found[start:end] = Pairs.of(self, rows[start:end]).codes()
         return found
 
     def decisive(self, rows: Numbers) -> Numbers:
         """The events, as rows of the frame, that the codes of some roster rows come from."""
-        pairs = Pairs(self, rows)
+        pairs = Pairs.of(self, rows)
         return np.unique(pairs.event[pairs.decisive()])
 
     def _blocks(self, rows: Numbers) -> Iterator[tuple[int, int]]:
@@ -145,18 +134,10 @@ class Agreement:
             yield start, end
             start = end
 
-    @cached_property
-    def permits(self) -> Mask:
-        """Which events permit."""
-        return np.asarray(
-            self._events.mapped("state", {"given": True, "renewed": True}, False, bool)
-        )
-
-    @cached_property
-    def state_codes(self) -> Codes:
-        """The code of each restrictive event's state."""
-        bits = {str(state): PERSON.bit(code) for state, code in _STATE_CODES.items()}
-        return np.asarray(self._events.mapped("state", bits, 0, np.uint64))
+    @property
+    def log(self) -> Events:
+        """The events."""
+        return self.attendance.events
 
     @cached_property
     def spoken(self) -> Spoken:
@@ -166,22 +147,21 @@ class Agreement:
 
     @property
     def _events(self) -> Columns:
-        return self.attendance.events.columns
+        return self.log.columns
 
     @cached_property
     def _covered(self) -> Mask:
-        bits = self._events.bits("operations", {str(o): b for o, b in OPERATION_BIT.items()})
-        return np.asarray((bits & covering_mask(self.use.operation)) > 0)
+        return np.asarray((self.log.operations & covering_mask(self.use.operation)) > 0)
 
     @cached_property
     def _reach(self) -> Mask:
         events, request = self._events, self.use.request
         skew = self.use.head.defaults.clock_skew_s * 10**6
         reach = (
-            ~self.permits
-            & (events.times("event_time") <= self.now + skew)
+            ~self.log.permits
+            & (self.log.time <= self.now + skew)
             & events.equal("controller", request.controller)
-            & (self._covered | (events.lengths("operations") == 0))
+            & (self._covered | (self.log.operations == 0))
         )
         if not self.recording_axis:
             silent = events.lengths("purposes") == 0
@@ -190,16 +170,14 @@ class Agreement:
 
     @cached_property
     def _recording_only(self) -> Mask:
-        events = self._events
-        recording = {str(o): OPERATION_BIT[o] for o in _RECORDING}
-        counted = np.bitwise_count(events.bits("operations", recording).astype(np.uint64))
-        total = events.lengths("operations")
-        return np.asarray((total > 0) & (counted == total) & (self.use.operation not in _RECORDING))
+        listed, recording = self.log.operations, sum(OPERATION_BIT[o] for o in _RECORDING)
+        only = (listed > 0) & ((listed & ~recording) == 0)
+        return np.asarray(only & (self.use.operation not in _RECORDING))
 
     def _gaps(self, only: Mask) -> Codes:
         events, request = self._events, self.use.request
         found = {
-            "CONSENT_NOT_YET_VALID": events.times("event_time") > self.now,
+            "CONSENT_NOT_YET_VALID": self.log.time > self.now,
             "CONTROLLER_NOT_COVERED": ~events.equal("controller", request.controller),
             "OPERATION_NOT_COVERED": ~self._covered & ~only,
         }
@@ -220,7 +198,7 @@ class Agreement:
             "CONSENT_BUNDLED": events.equal("method", Method.TERMS),
             "CONSENT_NOT_YET_VALID": self.now < events.times("valid_from"),
             "CONSENT_EXPIRED": self.now >= events.times("valid_until"),
-            "CONSENT_TOO_OLD": events.times("event_time") < oldest,
+            "CONSENT_TOO_OLD": self.log.time < oldest,
             "RETENTION_PASSED": self.now >= events.times("retention_until"),
         }
         return PERSON.where(events.size, found) | self._policy_faults
@@ -245,70 +223,68 @@ class Agreement:
         stated = events.array("notice.sha256")
         recorded = pa.array(digests, pa.binary(32)).take(pa.array(which))
         other = pa.compute.not_equal(stated, recorded).fill_null(False)
-        late = events.times("event_time") < np.array(disclosed)[which]
+        late = self.log.time < np.array(disclosed)[which]
         return np.array(faults, np.uint64)[which] | PERSON.where(
             events.size,
             {"POLICY_HASH_MISMATCH": other.to_numpy(zero_copy_only=False),
              "CONSENT_BEFORE_DISCLOSURE": late},
         )  # fmt: skip
 
-    @cached_property
-    def delegations(self) -> dict[str, Mask]:
-        """Who spoke: another of some kind, or the subject."""
-        events = self._events
-        actor, subject = (events.table.column(f"{name}_key") for name in ("actor", "subject"))
-        return {
-            "others": _any(events, "delegation", _BY_OTHERS),
-            "guardians": _any(events, "delegation", _BY_GUARDIANS),
-            "own": events.equal("delegation", Delegation.SELF),
-            "self": np.asarray(pa.compute.equal(actor, subject).to_numpy()),
-        }
-
 
 class Pairs:
-    """Roster rows beside the events of their subjects.
+    """Roster rows beside events of their subjects.
 
     Args:
         agreement: what is asked.
         rows: roster rows.
+        place: of each pair, the place of its row among ``rows``; rising.
+        event: of each pair, the event.
     """
 
-    def __init__(self, agreement: Agreement, rows: Numbers) -> None:
-        self.ask, attendance = agreement, agreement.attendance
-        self.log, self.scopes = attendance.events.columns, attendance.scopes
-        first, last = attendance.first[rows], attendance.last[rows]
-        self.rows, self.size = rows, last - first
-        self.event = ranges(first, self.size)
-        self.place = np.repeat(np.arange(len(rows)), self.size)
-        self.row = rows[self.place]
-        self.meeting = attendance.meeting[self.row]
-        self.time = self.log.times("event_time")[self.event]
-        self.permits = agreement.permits[self.event]
+    def __init__(self, agreement: Agreement, rows: Numbers, place: Numbers, event: Numbers) -> None:
+        self.ask, self.rows, self.place, self.event = agreement, rows, place, event
+        self.log, self.scopes = agreement.log, agreement.attendance.scopes
+        self.row = rows[place]
+        self.meeting = agreement.attendance.meeting[self.row]
+        self.time = self.log.time[event]
+        self.permits = self.log.permits[event]
+
+    @classmethod
+    def of(cls, agreement: Agreement, rows: Numbers) -> "Pairs":
+        """Each row with all events of its subject."""
+        first = agreement.attendance.first[rows]
+        size = agreement.attendance.last[rows] - first
+        return cls(agreement, rows, np.repeat(np.arange(len(rows)), size), ranges(first, size))
 
     def codes(self) -> Codes:
         """Codes of each roster row."""
-        gaps = self._gaps()
-        heard = np.where(self.permits, gaps == 0, self._reached)
-        decisive, is_heard = self._latest(heard)
-        restricted = self._any(decisive & ~self.permits)
-        tied = restricted & self._any(decisive & self.permits)
-        states = np.where(self.permits, np.uint64(0), self.ask.state_codes[self.event])
-        denied = self._join(states, decisive) | PERSON.where(
-            len(self.rows), {"TIE_RESTRICTIVE": tied}
-        )
-        faults = np.uint64(0) if self.ask.recording_axis else self._join(self._faults(), decisive)
-        near = self._join(gaps, self._nearest())
-        return np.where(is_heard, np.where(restricted, denied, faults), self._explained(near))
+        decisive, is_heard = self._latest(self._heard())
+        found = np.full(len(self.rows), PERSON.bit("NO_CONSENT_RECORD"))
+        unheard = np.flatnonzero(~is_heard & self._any(self.permits))
+        near = Pairs.of(self.ask, self.rows[unheard])
+        found[unheard] = near._join(near._gap_codes(), near._nearest())
+        return np.where(is_heard, self._only(decisive)._said(), found)
 
     def decisive(self) -> Mask:
         """The pairs that decide: the latest that are heard, else the nearest that permit."""
-        heard = np.where(self.permits, self._gaps() == 0, self._reached)
-        decisive, is_heard = self._latest(heard)
+        decisive, is_heard = self._latest(self._heard())
         return np.asarray(np.where(is_heard[self.place], decisive, self._nearest()))
 
-    def _explained(self, near: Codes) -> Codes:
-        has_any = self._any(self.permits)
-        return np.where(has_any, near, PERSON.bit("NO_CONSENT_RECORD"))
+    def _only(self, chosen: Mask) -> "Pairs":
+        pairs = np.flatnonzero(chosen)
+        return Pairs(self.ask, self.rows, self.place[pairs], self.event[pairs])
+
+    def _said(self) -> Codes:
+        """Codes of each row, if all pairs are decisive."""
+        restricted, permitted = self._any(~self.permits), self._any(self.permits)
+        codes = np.where(self.permits, self._faults(), self.log.state_codes[self.event])
+        codes = self._join(codes, ~(self.permits & restricted[self.place]))
+        tied = {"TIE_RESTRICTIVE": restricted & permitted}
+        return codes | PERSON.where(len(self.rows), tied)
+
+    def _heard(self) -> Mask:
+        gaps = np.logical_or.reduce([self.ask.spoken.gaps[self.event] > 0, *self._gaps().values()])
+        return np.asarray(np.where(self.permits, ~gaps, self._reached))
 
     @cached_property
     def names(self) -> Mask:
@@ -329,10 +305,8 @@ class Pairs:
     @cached_property
     def _lists(self) -> tuple[Mask, Mask, Mask]:
         """Whether the event lists the modality, an origin of it, and it as a derivative."""
-        events, bit = self.log, BIT[self.ask.use.modality]
-        bits = {str(modality): value for modality, value in BIT.items()}
-        listed = events.bits("modalities", bits)[self.event]
-        derived = events.bits("derivatives", bits)[self.event]
+        bit, listed = BIT[self.ask.use.modality], self.log.modalities[self.event]
+        derived = self.log.derivatives[self.event]
         origins = self.ask.terms.origins[self.meeting]
         return (listed & bit) > 0, (listed & origins) > 0, (derived & bit) > 0
 
@@ -344,16 +318,19 @@ class Pairs:
         if ask.recording_axis:
             return np.asarray(reached)
         own, origin, derivative = self._lists
-        silent = (self.log.lengths("modalities") == 0)[event]
+        silent = self.log.modalities[event] == 0
         return np.asarray(reached & (silent | own | (origin & ~derivative)))
 
-    def _gaps(self) -> Codes:
-        ask, event = self.ask, self.event
+    def _gap_codes(self) -> Codes:
+        return self.ask.spoken.gaps[self.event] | PERSON.where(len(self.event), self._gaps())
+
+    def _gaps(self) -> dict[str, Mask]:
+        """Gaps of permitting events that not the event alone decides."""
         found = {"SCOPE_MEETING": ~self.names, "SCOPE_TIME": ~self._in_time, **self._actor()}
-        if not ask.recording_axis:
-            late = ~self.log.flags("retroactive")[event] & (self._start < self.time)
+        if not self.ask.recording_axis:
+            late = ~self.log.retroactive[self.event] & (self._start < self.time)
             found |= {"RETROACTIVE_NOT_GIVEN": late, **self._modality_gaps()}
-        return ask.spoken.gaps[event] | PERSON.where(len(event), found)
+        return found
 
     def _modality_gaps(self) -> dict[str, Mask]:
         own, origin, derivative = self._lists
@@ -368,19 +345,20 @@ class Pairs:
 
     def _actor(self) -> dict[str, Mask]:
         """Why the one who spoke could not speak for this person."""
-        spoke = {name: mask[self.event] for name, mask in self.ask.delegations.items()}
+        log, event = self.log, self.event
+        others, guardian, own = log.by_others[event], log.by_guardian[event], log.by_self[event]
         minor = self.ask.attendance.guarded[self.row]
         return {
-            "HOST_CONSENT_NOT_PARTICIPANT": spoke["others"],
-            "MINOR": minor & ~(spoke["guardians"] & ~spoke["self"]),
-            "DELEGATION_NOT_ALLOWED": ~minor
-            & (spoke["guardians"] | (spoke["self"] != spoke["own"])),
+            "HOST_CONSENT_NOT_PARTICIPANT": others,
+            "MINOR": minor & ~(guardian & ~own),
+            "DELEGATION_NOT_ALLOWED": ~minor & (guardian | (own != log.as_self[event])),
         }
 
     def _faults(self) -> Codes:
         ask, terms, meeting = self.ask, self.ask.terms, self.meeting
-        strength = {str(kind): place for kind, place in STRENGTH.items()}
-        shown = self.log.mapped("consent_type", strength, 0, np.int64)[self.event]
+        if ask.recording_axis:
+            return np.zeros(len(self.event), np.uint64)
+        shown = self.log.strength[self.event]
         least = STRENGTH[ask.use.head.defaults.min_consent_type]
         employee = ask.attendance.employed[self.row]
         found = {
@@ -415,15 +393,14 @@ class Pairs:
     def _reduce(self, operation: np.ufunc, values: Any, empty: Any) -> Any:
         """Reduce the pairs of each row; rows without pairs get ``empty``."""
         out = np.full(len(self.rows), empty, values.dtype)
-        filled = np.flatnonzero(self.size)
-        if len(filled):
-            starts = (np.cumsum(self.size) - self.size)[filled]
-            out[filled] = operation.reduceat(values, starts)
+        if len(self.place):
+            out[self.place[self._starts]] = operation.reduceat(values, self._starts)
         return out
+
+    @cached_property
+    def _starts(self) -> Numbers:
+        """Where the pairs of each row begin."""
+        return np.flatnonzero(np.diff(self.place, prepend=-1))
 
 
 _NEVER = -(2**62)
-
-
-def _any(columns: Columns, name: str, words: tuple[str, ...]) -> Mask:
-    return np.asarray(columns.mapped(name, dict.fromkeys(words, True), False, bool))

@@ -1,13 +1,17 @@
 """The consent log, or the part of it about some people: each one's events in the order of time."""
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.consent.bits import PERSON, Codes, Mask
 from harness.consent.columns import Columns, Numbers, to_arrow
-from harness.consent.records import ConsentEvent
+from harness.consent.jurisdiction import STRENGTH
+from harness.consent.modality import BIT, OPERATION_BIT
+from harness.consent.records import ConsentEvent, Delegation, State
 
 KEY = pa.binary(16)
 
@@ -19,7 +23,7 @@ class Events:
         consent: rows of the consent table, in any order.
 
     Attributes:
-        columns: the rows in that order.
+        columns: the rows in that order. The properties have one value for each of them.
     """
 
     def __init__(self, consent: pa.Table) -> None:
@@ -46,6 +50,87 @@ class Events:
             np.where(known, self._starts[found], 0),
             np.where(known, self._starts[found + 1], 0),
         )
+
+    @cached_property
+    def permits(self) -> Mask:
+        """Whether it permits; other events restrict."""
+        permitting = dict.fromkeys(map(str, PERMITTING), True)
+        return np.asarray(self.columns.mapped("state", permitting, False, bool))
+
+    @cached_property
+    def state_codes(self) -> Codes:
+        """The code of the state that a restrictive event brings about."""
+        bits = {str(state): PERSON.bit(code) for state, code in _STATE_CODES.items()}
+        return np.asarray(self.columns.mapped("state", bits, 0, np.uint64))
+
+    @cached_property
+    def time(self) -> Numbers:
+        """When it happened, in microseconds."""
+        return self.columns.times("event_time")
+
+    @cached_property
+    def retroactive(self) -> Mask:
+        """Whether meetings before it were meant."""
+        return self.columns.flags("retroactive")
+
+    @cached_property
+    def operations(self) -> Numbers:
+        """Operations that it lists, as bits."""
+        return self.columns.bits("operations", {str(o): bit for o, bit in OPERATION_BIT.items()})
+
+    @cached_property
+    def modalities(self) -> Numbers:
+        """Modalities that it lists, as bits."""
+        return self.columns.bits("modalities", _MODALITIES)
+
+    @cached_property
+    def derivatives(self) -> Numbers:
+        """Derived modalities that it lists, as bits."""
+        return self.columns.bits("derivatives", _MODALITIES)
+
+    @cached_property
+    def strength(self) -> Numbers:
+        """How strongly consent was shown, as a place in ``STRENGTH``."""
+        strength = {str(kind): place for kind, place in STRENGTH.items()}
+        return np.asarray(self.columns.mapped("consent_type", strength, 0, np.int8))
+
+    @cached_property
+    def by_others(self) -> Mask:
+        """Whether a host or employer spoke."""
+        return self._delegated(Delegation.HOST, Delegation.EMPLOYER)
+
+    @cached_property
+    def by_guardian(self) -> Mask:
+        """Whether a parent or guardian spoke."""
+        return self._delegated(Delegation.PARENT, Delegation.GUARDIAN)
+
+    @cached_property
+    def as_self(self) -> Mask:
+        """Whether it is said that the person spoke."""
+        return self._delegated(Delegation.SELF)
+
+    @cached_property
+    def by_self(self) -> Mask:
+        """Whether the person spoke."""
+        actor, subject = (self.columns.array(f"{name}_key") for name in ("actor", "subject"))
+        return np.asarray(pc.equal(actor, subject).to_numpy(zero_copy_only=False))
+
+    def _delegated(self, *kinds: Delegation) -> Mask:
+        wanted = dict.fromkeys(map(str, kinds), True)
+        return np.asarray(self.columns.mapped("delegation", wanted, False, bool))
+
+
+PERMITTING = (State.GIVEN, State.RENEWED)
+_STATE_CODES = {
+    State.REQUESTED: "CONSENT_REQUESTED_ONLY",
+    State.REFUSED: "CONSENT_REFUSED",
+    State.WITHDRAWN: "CONSENT_WITHDRAWN",
+    State.REVOKED: "CONSENT_REVOKED",
+    State.EXPIRED: "CONSENT_EXPIRED",
+    State.INVALIDATED: "CONSENT_INVALIDATED",
+    State.UNKNOWN: "CONSENT_UNKNOWN",
+}
+_MODALITIES = {str(modality): bit for modality, bit in BIT.items()}
 
 
 def halves(keys: pa.Array) -> tuple[Numbers, Numbers]:
