@@ -23,6 +23,7 @@ from harness.consent.policy import Policies
 from harness.consent.records import Method, Operation
 from harness.consent.request import Use
 
+_STEPS = 4
 PAIRS_AT_ONCE = 1 << 17  # so that a block stays in the processor's cache
 _RECORDING = {Operation.RECORDING, Operation.TRANSCRIPTION}
 
@@ -35,11 +36,13 @@ class Spoken:
         reach: a restrictive event that reaches the use, modalities and scope apart.
         gaps: of a permitting event, those of the use alone.
         faults: of a permitting event, those of the use alone.
+        has_gap: whether it has any of them.
         recording_only: whether its recording-only gap stands for those about modalities.
     """
 
     reach: Mask
     gaps: Codes
+    has_gap: Mask
     faults: Codes
     recording_only: Mask
 
@@ -115,10 +118,35 @@ class Agreement:
         Args:
             rows: numbers of roster rows.
         """
-        found = np.zeros(len(rows), np.uint64)
-        for start, end in self._blocks(rows):
-            found[start:end] = Pairs.of(self, rows[start:end]).codes()
+        found, open_ = self._by_latest(rows)
+        left = np.flatnonzero(open_)
+        for start, end in self._blocks(rows[left]):
+            found[left[start:end]] = Pairs.of(self, rows[left[start:end]]).codes()
         return found
+
+    def _by_latest(self, rows: Numbers) -> tuple[Codes, Mask]:
+        """Codes where one event is heard that is later than all others that are heard.
+
+        A person's events are gone through from the latest on, for all rows at once; most rows
+        are decided by the first or second. Rows whose latest heard event may have a tie, or of
+        whose events none is heard in some steps, stay open.
+        """
+        codes, open_ = np.zeros(len(rows), np.uint64), np.ones(len(rows), bool)
+        first, time = self.attendance.first[rows], self.log.time
+        event = self.attendance.last[rows] - 1
+        left = np.flatnonzero(event >= first)
+        for _ in range(_STEPS):
+            one = np.arange(len(left))
+            pairs = Pairs(self, rows[left], one, event[left])
+            heard = pairs.heard()
+            before = np.maximum(event[left] - 1, first[left])
+            alone = (before == event[left]) | (time[before] < time[event[left]])
+            done = heard & alone
+            codes[left[done]], open_[left[done]] = pairs.only(done).said()[done], False
+            left = left[~heard]
+            event[left] -= 1
+            left = left[event[left] >= first[left]]
+        return codes, open_
 
     def decisive(self, rows: Numbers) -> Numbers:
         """The events, as rows of the frame, that the codes of some roster rows come from."""
@@ -143,7 +171,8 @@ class Agreement:
     def spoken(self) -> Spoken:
         """What each event says of the use alone."""
         only = self._recording_only
-        return Spoken(self._reach, self._gaps(only), self._faults, only)
+        gaps = self._gaps(only)
+        return Spoken(self._reach, gaps, gaps > 0, self._faults, only)
 
     @property
     def _events(self) -> Columns:
@@ -258,23 +287,24 @@ class Pairs:
 
     def codes(self) -> Codes:
         """Codes of each roster row."""
-        decisive, is_heard = self._latest(self._heard())
+        decisive, is_heard = self._latest(self.heard())
         found = np.full(len(self.rows), PERSON.bit("NO_CONSENT_RECORD"))
         unheard = np.flatnonzero(~is_heard & self._any(self.permits))
         near = Pairs.of(self.ask, self.rows[unheard])
         found[unheard] = near._join(near._gap_codes(), near._nearest())
-        return np.where(is_heard, self._only(decisive)._said(), found)
+        return np.where(is_heard, self.only(decisive).said(), found)
 
     def decisive(self) -> Mask:
         """The pairs that decide: the latest that are heard, else the nearest that permit."""
-        decisive, is_heard = self._latest(self._heard())
+        decisive, is_heard = self._latest(self.heard())
         return np.asarray(np.where(is_heard[self.place], decisive, self._nearest()))
 
-    def _only(self, chosen: Mask) -> "Pairs":
+    def only(self, chosen: Mask) -> "Pairs":
+        """Some of the pairs."""
         pairs = np.flatnonzero(chosen)
         return Pairs(self.ask, self.rows, self.place[pairs], self.event[pairs])
 
-    def _said(self) -> Codes:
+    def said(self) -> Codes:
         """Codes of each row, if all pairs are decisive."""
         restricted, permitted = self._any(~self.permits), self._any(self.permits)
         codes = np.where(self.permits, self._faults(), self.log.state_codes[self.event])
@@ -282,8 +312,11 @@ class Pairs:
         tied = {"TIE_RESTRICTIVE": restricted & permitted}
         return codes | PERSON.where(len(self.rows), tied)
 
-    def _heard(self) -> Mask:
-        gaps = np.logical_or.reduce([self.ask.spoken.gaps[self.event] > 0, *self._gaps().values()])
+    def heard(self) -> Mask:
+        """Whether the event says something of the use of this meeting."""
+        gaps = self.ask.spoken.has_gap[self.event]
+        for condition in self._gaps().values():
+            gaps |= condition
         return np.asarray(np.where(self.permits, ~gaps, self._reached))
 
     @cached_property

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from harness.consent.bits import Mask
 from harness.consent.records import Key, Sha256, hints
@@ -97,7 +98,12 @@ class Columns:
 
     def has(self, name: str, word: str) -> Mask:
         """Where a list has a word."""
-        return self.bits(name, {word: 1}) > 0
+        codes, words = self.item_words(name)
+        found = np.zeros(self.size, bool)
+        is_word = pc.equal(words, word).to_numpy(zero_copy_only=False)
+        if is_word.any():
+            found[self.owners(name)[is_word[codes]]] = True
+        return found
 
     def bits(self, name: str, bit: Mapping[Any, int]) -> Numbers:
         """Each list of words as the sum of the words' bits; a list has a word once at most."""

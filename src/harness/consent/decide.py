@@ -17,7 +17,7 @@ from harness.consent.bits import MEETING, PERSON, Codes, Mask
 from harness.consent.columns import Numbers, microseconds, numbered
 from harness.consent.demands import DemandColumns
 from harness.consent.events import Events
-from harness.consent.exclusion import Exclusions
+from harness.consent.exclusion import Exclusions, that_count
 from harness.consent.frame import ARMS, Frame
 from harness.consent.manifest import Defaults, Head, Mode, Tables
 from harness.consent.modality import BIT, ORDER, RECORDING_TYPES, covers
@@ -166,6 +166,11 @@ class Question:
         return [Use(self.request, o, modality, self.now, self.head) for o in operations]
 
     @cached_property
+    def rules(self) -> list[ExclusionRule]:
+        """Exclusion rules that count."""
+        return that_count(self.tables.exclusions, self.request, microseconds(self.now))
+
+    @cached_property
     def policies(self) -> Policies:
         """Versions of the manifest."""
         return Policies(self.tables.policies, self.tables.policy_changes)
@@ -208,8 +213,7 @@ class Bench:
 
     def __init__(self, question: Question, frame: Frame) -> None:
         self.question, self.frame = question, frame
-        now = microseconds(question.now)
-        self.exclusions = Exclusions(frame, question.tables.exclusions, question.request, now)
+        self.exclusions = Exclusions(frame, question.rules)
 
     def terms(self, modality: Modality) -> dict[Operation, Terms]:
         """What each meeting asks of consent to each operation on a modality."""

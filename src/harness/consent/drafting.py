@@ -13,7 +13,7 @@ from harness.consent.bits import Mask
 from harness.consent.columns import microseconds
 from harness.consent.content import read_turns
 from harness.consent.copies import build_index
-from harness.consent.exclusion import Exclusions
+from harness.consent.exclusion import Exclusions, that_count
 from harness.consent.frame import Frame
 from harness.consent.manifest import (
     HEAD,
@@ -203,7 +203,7 @@ def _excluded_documents(draft: Draft, store: Path, now: datetime) -> Iterator[li
     rules = [
         replace(rule, scope=replace(rule.scope, purposes=(ALL,))) for rule in tables.exclusions
     ]
-    exclusions = Exclusions(frame, rules, asked, microseconds(now))
+    exclusions = Exclusions(frame, that_count(rules, asked, microseconds(now)))
     codes = {m: _excluded(frame, exclusions, m) for m in Modality}
     numbers = {row.meeting_id: n for n, row in enumerate(tables.meetings)}
     turns = [rule for rule in exclusions.rules if rule.kind is RuleKind.TURN]

@@ -4,7 +4,7 @@ Rules are matched all at once, by looking their values up in the tables, so that
 rules on ten million meetings cost one pass for each kind of rule.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -30,20 +30,15 @@ _BY_CONDITION = (RuleKind.DATE_RANGE, RuleKind.MODALITY, RuleKind.JURISDICTION)
 
 
 class Exclusions:
-    """The rules that count for a request now, and what they match.
+    """Rules that count, and what they match.
 
     Args:
         frame: the tables.
-        rules: of the exclusions table.
-        request: what is asked for.
-        now: microseconds.
+        rules: see :func:`that_count`.
     """
 
-    def __init__(
-        self, frame: Frame, rules: Sequence[ExclusionRule], request: Request, now: int
-    ) -> None:
-        self.frame = frame
-        self.rules = [rule for rule in rules if _counts(rule, request, now)]
+    def __init__(self, frame: Frame, rules: Sequence[ExclusionRule]) -> None:
+        self.frame, self.rules = frame, rules
         self._places: dict[str, Numbers] = {}
 
     def meetings(self, modality: Modality) -> Codes:
@@ -188,6 +183,17 @@ class Exclusions:
             people = self.frame.roster.bits("jurisdictions", within) > 0
             self._places[rule.value] = np.unique(self.frame.meeting[people])
         return np.isin(rows, self._places[rule.value])
+
+
+def that_count(rules: Iterable[ExclusionRule], request: Request, now: int) -> list[ExclusionRule]:
+    """The rules that count for a request.
+
+    Args:
+        rules: of the exclusions table.
+        request: what is asked for.
+        now: microseconds.
+    """
+    return [rule for rule in rules if _counts(rule, request, now)]
 
 
 _TRAINING = frozenset({Operation.TRAINING, Operation.FINE_TUNING})

@@ -20,7 +20,6 @@ from harness.consent import withdrawals
 from harness.consent.agreement import Agreement
 from harness.consent.attendance import Attendance
 from harness.consent.bits import PERSON
-from harness.consent.columns import microseconds
 from harness.consent.decide import Bench, Question, Rulings, rule_tables
 from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions
@@ -118,9 +117,7 @@ class _Case:
     def _modality(self, rulings: Rulings, modality: Modality) -> Iterator[str]:
         codes = rulings.modality_codes(0, modality)
         yield f"Its {modality}: {', '.join(codes) if codes else 'nothing forbids it'}."
-        exclusions = Exclusions(
-            self.frame, self.tables.exclusions, self.request, microseconds(self.now)
-        )
+        exclusions = Exclusions(self.frame, rulings.rules)
         for rule in exclusions.concerning(modality):
             yield f"  Rule {rule.rule_id} ({rule.kind}, asked for by {rule.source}) excludes it."
         for place, bits in enumerate(rulings.verdicts[modality].people):

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
-from itertools import islice, pairwise
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
@@ -48,7 +48,6 @@ Finish = Callable[["Work", int, Verdicts], R]
 _ROW = np.dtype([("key", "V16"), ("row", "<u4"), ("meeting", "<u4"), ("flags", "u1")])
 _GUARDED, _EMPLOYED = 1, 2
 _STRENGTH, _EMPLOYEE_OK, _ALL_PARTY = 3, 4, 8  # bits of a meeting's terms
-_HASH_RANGES = 16
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Work:
         """An array on disk, made with the kind and size given or opened as it is."""
         path = self.folder / f"{name}.npy"
         if kind is None:
-            return np.load(path, mmap_mode="r+")
+            return _mapped(path)
         return np.lib.format.open_memmap(path, "w+", kind, (size,))
 
     @cached_property
@@ -90,6 +89,11 @@ class Work:
         rules = self.question.tables.exclusions
         names = {name for rule in rules for name in rule.scope.meetings} - {ALL}
         return pa.array(sorted(names), pa.string())
+
+
+@cache
+def _mapped(path: Path) -> Any:
+    return np.load(path, mmap_mode="r+")
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def decide_parts(work: Work, finish: Finish[R], processes: int, tick: Tick) -> I
         _join_rows(work)
         done = pool.each(second_pass, range(people), lambda n: tick(meetings + n, total))
         _check_sequence(work, sum(done))
-        duplicates = pool.each(_find_duplicates, range(_HASH_RANGES), lambda n: None)
+        duplicates = pool.each(_find_duplicates, range(_ranges(work)), lambda n: None)
         _check_event_ids(work, np.concatenate([*duplicates]))
         last = _Last(finish)
         yield from pool.each(last, work.mine, lambda n: tick(meetings + people + n, total))
@@ -152,9 +156,10 @@ def first_pass(work: Work, part: int) -> Met:
     start, end = work.parts.offsets("meetings")[part : part + 2]
     if part in work.mine:
         frame = work.parts.read_frame(part)
-        _keep_codes(work, part, frame)
+        bench = Bench(work.question, frame)
+        _keep_codes(work, part, bench)
         _keep_rows(work, part, frame)
-        _keep_terms(work, frame, slice(start, end))
+        _keep_terms(work, bench, slice(start, end))
         work.array("start")[start:end] = frame.start
     else:
         frame = Frame.bare(work.parts.read("meetings", part))
@@ -225,8 +230,9 @@ class _Last(Generic[R]):
         return self.finish(work, part, third_pass(work, part))
 
 
-def _keep_codes(work: Work, part: int, frame: Frame) -> None:
-    bench, roll = Bench(work.question, frame), Roll.of(frame, work.question.head.defaults.mode)
+def _keep_codes(work: Work, part: int, bench: Bench) -> None:
+    frame = bench.frame
+    roll = Roll.of(frame, work.question.head.defaults.mode)
     kept: dict[str, Any] = {
         "meeting": roll.meeting, "subject": roll.subject, "one_to_one": roll.one_to_one,
         "arm": frame.arm,
@@ -256,10 +262,9 @@ def _keep_rows(work: Work, part: int, frame: Frame) -> None:
     np.save(work.folder / f"sizes-{part}.npy", np.bincount(shard, minlength=parts))
 
 
-def _keep_terms(work: Work, frame: Frame, place: slice) -> None:
-    bench = Bench(work.question, frame)
+def _keep_terms(work: Work, bench: Bench, place: slice) -> None:
     for modality in work.question.modalities:
-        work.array(f"origins-{modality}")[place] = frame.origins(modality)
+        work.array(f"origins-{modality}")[place] = bench.frame.origins(modality)
         for operation, terms in bench.terms(modality).items():
             bits = terms.strength + terms.employee_ok * _EMPLOYEE_OK
             bits = bits + terms.all_party_recording * _ALL_PARTY
@@ -273,8 +278,7 @@ def _keep_log(work: Work, part: int, events: Columns, file: str) -> None:
     if events.size and seq.max() >= len(marks):
         _gap(file)
     marks[seq] = True
-    ids = np.sort(hashes(events.array("event_id"), work.seed))
-    work.array("event-hash")[start:end] = ids
+    work.array("event-hash")[start:end] = hashes(events.array("event_id"), work.seed)
     tables, scope = work.question.tables, work.question.head.scope
     policies = (name for policy in tables.policies for name in policy.purposes)
     check_purposes(events, [*policies, *scope.purposes], file)
@@ -457,15 +461,15 @@ def _gap(file: str) -> NoReturn:
 
 def _find_duplicates(work: Work, part: int) -> "np.typing.NDArray[np.uint64]":
     """Hashes of ids of events that stand twice, in one range of hashes."""
-    found, step = [], 2**64 // _HASH_RANGES
-    ids, offsets = work.array("event-hash"), work.parts.offsets("consent")
-    first, last = np.uint64(part * step), np.uint64((part + 1) * step - 1)
-    for begin, end in pairwise(offsets):
-        piece = ids[begin:end]
-        place = np.searchsorted(piece, first), np.searchsorted(piece, last, "right")
-        found.append(np.asarray(piece[slice(*place)]))
-    ordered = np.sort(np.concatenate([np.zeros(0, np.uint64), *found]))
-    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    ids = work.array("event-hash")
+    step = 2**64 // _ranges(work)
+    mine = np.sort(ids[(ids >= np.uint64(part * step)) & (ids <= np.uint64((part + 1) * step - 1))])
+    return np.unique(mine[1:][mine[1:] == mine[:-1]])
+
+
+def _ranges(work: Work) -> int:
+    """A power of two, so that one range of hashes is sorted in some hundred megabytes."""
+    return int(2 ** max(1, len(work.array("event-hash")).bit_length() - 24))
 
 
 def _check_event_ids(work: Work, twice: "np.typing.NDArray[np.uint64]") -> None:
@@ -531,7 +535,7 @@ _CURRENT: list[Work] = []
 def _begin(work: Work) -> None:
     _CURRENT[:] = [work]
     pa.set_cpu_count(1)
-    for function in (_names, _segments, _row_offsets):
+    for function in (_mapped, _names, _segments, _row_offsets):
         function.cache_clear()
 
 
