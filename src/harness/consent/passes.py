@@ -9,21 +9,17 @@ Parts may be decided by several processes. What one pass hands to the next lies 
 a folder that is removed at the end.
 """
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, lru_cache
-from itertools import islice
-from multiprocessing import get_context
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from harness.consent import scratch
 from harness.consent.agreement import Terms, consent_codes
 from harness.consent.attendance import Attendance
 from harness.consent.bits import Codes, Mask
@@ -32,9 +28,10 @@ from harness.consent.decide import Bench, Question, Roll, Verdicts
 from harness.consent.events import KEY, Events
 from harness.consent.frame import Frame
 from harness.consent.modality import ORDER
-from harness.consent.names import Index, draw_seed, hashes
+from harness.consent.names import Hashes, Index, draw_seed, hashes
 from harness.consent.parquet import concat
 from harness.consent.parts import Parts, check_purposes, part_of, unknown_name
+from harness.consent.pool import Pool
 from harness.consent.records import ALL, AgeBand, ConsentEvent, Operation, Relation, RuleKind
 from harness.errors import Refused
 from harness.meetings.model import Modality
@@ -48,6 +45,7 @@ Finish = Callable[["Work", int, Verdicts], R]
 _ROW = np.dtype([("key", "V16"), ("row", "<u4"), ("meeting", "<u4"), ("flags", "u1")])
 _GUARDED, _EMPLOYED = 1, 2
 _STRENGTH, _EMPLOYEE_OK, _ALL_PARTY = 3, 4, 8  # bits of a meeting's terms
+_HASHES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -70,18 +68,10 @@ class Work:
     withdrawn: tuple[ConsentEvent, ...] = ()
     seed: int = 0
 
-    def array(self, name: str, kind: Any = None, size: int = 0) -> Any:
-        """An array on disk, made with the kind and size given or opened as it is."""
-        path = self.folder / f"{name}.npy"
-        if kind is None:
-            return _mapped(path)
-        return np.lib.format.open_memmap(path, "w+", kind, (size,))
-
-    @cached_property
-    def uses(self) -> list[tuple[Modality, Operation]]:
+    @property
+    def operations(self) -> tuple[Operation, ...]:
         """What consent is asked for."""
-        request = self.question.request
-        return [(m, o) for m in self.question.modalities for o in request.operations]
+        return self.question.request.operations
 
     @cached_property
     def rule_names(self) -> pa.Array:
@@ -90,10 +80,9 @@ class Work:
         names = {name for rule in rules for name in rule.scope.meetings} - {ALL}
         return pa.array(sorted(names), pa.string())
 
-
-@cache
-def _mapped(path: Path) -> Any:
-    return np.load(path, mmap_mode="r+")
+    def shared(self, name: str) -> Any:
+        """An array that all processes see."""
+        return scratch.shared(self.folder, name)
 
 
 @dataclass(frozen=True)
@@ -141,6 +130,7 @@ def decide_parts(work: Work, finish: Finish[R], processes: int, tick: Tick) -> I
         _check_event_ids(work, np.concatenate([*duplicates]))
         last = _Last(finish)
         yield from pool.each(last, work.mine, lambda n: tick(meetings + people + n, total))
+    scratch.forget()
 
 
 def modalities_of(parts: Parts, asked: Iterable[Modality]) -> tuple[Modality, ...]:
@@ -160,17 +150,16 @@ def first_pass(work: Work, part: int) -> Met:
         _keep_codes(work, part, bench)
         _keep_rows(work, part, frame)
         _keep_terms(work, bench, slice(start, end))
-        work.array("start")[start:end] = frame.start
+        work.shared("start")[start:end] = frame.start
+        _check_turn_rules(work, frame)
     else:
         frame = Frame.bare(work.parts.read("meetings", part))
     ids = frame.meetings.array("meeting_id")
-    work.array("series")[start:end] = frame.series
-    work.array("hash")[start:end] = hashes(ids, work.seed)
+    work.shared("series")[start:end] = frame.series
+    work.shared("hash")[start:end] = hashes(ids, work.seed)
     _write_ids(work, f"ids-{part}", ids)
     first, last = (ids[0].as_py(), ids[-1].as_py()) if len(ids) else (None, None)
-    found = frame.find_meetings(work.rule_names) >= 0
-    _check_turn_rules(work, frame)
-    return Met(first, last, frame.series_names, found)
+    return Met(first, last, frame.series_names, frame.find_meetings(work.rule_names) >= 0)
 
 
 def second_pass(work: Work, part: int) -> int:
@@ -183,25 +172,17 @@ def second_pass(work: Work, part: int) -> int:
     file = work.parts.files["consent"][part].path
     log = Columns(table)
     _keep_log(work, part, log, file)
-    if work.withdrawn:
-        more = to_arrow(ConsentEvent, work.withdrawn)
-        keys = more.column("subject_key").combine_chunks()
-        mine = part_of(keys, work.parts.count("consent")) == part
-        table = concat(ConsentEvent, [table, more.filter(pa.array(mine))])
-    attendance = _attendance(work, part, Events(table))
+    attendance = _attendance(work, part, Events(_with_withdrawn(work, part, table)))
     unknown = attendance.scopes.unknown
     if len(unknown):
         seq = attendance.events.columns.array("seq").take(pa.array(unknown)).to_numpy().min()
         unknown_name(f"{file} seq {seq} key scope")
+    place = int(_segments(work)[part, 0])
     for modality in work.question.modalities:
-        terms = {
-            o: _terms(work, modality, o, attendance.number)
-            for o in work.question.request.operations
-        }
+        terms = {o: _terms(work, modality, o, attendance.number) for o in work.operations}
         uses, policies = work.question.uses(modality), work.question.policies
         codes = consent_codes(attendance, uses, policies, terms)
-        place = _segments(work.folder)
-        work.array(f"consent-{modality}")[place[part, 0] : place[part + 1, 0]] = codes
+        scratch.write(work.folder, f"consent-{modality}", codes, place)
     return int(log.size)
 
 
@@ -209,7 +190,8 @@ def third_pass(work: Work, part: int) -> Verdicts:
     """The decisions about the meetings of one part."""
     kept = np.load(work.folder / f"codes-{part}.npz")
     roll = Roll(kept["meeting"], kept["subject"], kept["one_to_one"])
-    rows = np.fromfile(work.folder / f"rows-{part}.bin", _ROW)
+    size = int(scratch.load(work.folder, f"sizes-{part}").sum())
+    rows = np.frombuffer(scratch.read(work.folder, f"rows-{part}", _ROW, 0, size), _ROW)
     verdicts, has = {}, {}
     for modality in work.question.modalities:
         people = kept[f"people-{modality}"]
@@ -230,24 +212,37 @@ class _Last(Generic[R]):
         return self.finish(work, part, third_pass(work, part))
 
 
+# --- what the first pass keeps ---------------------------------------------------------------
+
+
+def _make_arrays(work: Work) -> None:
+    meetings = int(work.parts.offsets("meetings")[-1])
+    kinds: dict[str, Any] = {"start": np.int64, "series": np.int64, "hash": np.uint64}
+    for modality in work.question.modalities:
+        kinds[f"origins-{modality}"] = np.uint32
+        for operation in work.operations:
+            kinds[_terms_name(work, modality, operation)] = np.uint8
+    for name, kind in kinds.items():
+        scratch.make(work.folder, name, kind, meetings)
+    scratch.make(work.folder, "seq", np.bool_, int(work.parts.offsets("consent")[-1]))
+
+
 def _keep_codes(work: Work, part: int, bench: Bench) -> None:
-    frame = bench.frame
-    roll = Roll.of(frame, work.question.head.defaults.mode)
+    roll = Roll.of(bench.frame, work.question.head.defaults.mode)
     kept: dict[str, Any] = {
         "meeting": roll.meeting, "subject": roll.subject, "one_to_one": roll.one_to_one,
-        "arm": frame.arm,
+        "arm": bench.frame.arm,
     }  # fmt: skip
     for modality in work.question.modalities:
         kept[f"meetings-{modality}"], kept[f"people-{modality}"] = bench.codes(modality)
-        kept[f"has-{modality}"] = frame.content_rows(modality) >= 0
+        kept[f"has-{modality}"] = bench.frame.content_rows(modality) >= 0
     np.savez(work.folder / f"codes-{part}.npz", **kept)
 
 
 def _keep_rows(work: Work, part: int, frame: Frame) -> None:
     """Rows of identified people, those of each part of the log together."""
-    keys = frame.roster.array("subject_key")
     known = np.flatnonzero(~frame.roster.null("subject_key"))
-    keys = keys.take(pa.array(known))
+    keys = frame.roster.array("subject_key").take(pa.array(known))
     parts = work.parts.count("consent")
     shard = part_of(keys, parts)
     order = np.argsort(shard.astype(np.uint16 if parts < 2**16 else np.int64), kind="stable")
@@ -258,75 +253,74 @@ def _keep_rows(work: Work, part: int, frame: Frame) -> None:
     guarded = frame.roster.equal("age_band", AgeBand.MINOR_WITH_GUARDIAN)
     employed = ~frame.roster.equal("relation", Relation.OTHER)
     rows["flags"] = (guarded * _GUARDED + employed * _EMPLOYED)[known[order]]
-    (work.folder / f"rows-{part}.bin").write_bytes(rows.tobytes())
-    np.save(work.folder / f"sizes-{part}.npy", np.bincount(shard, minlength=parts))
+    scratch.write(work.folder, f"rows-{part}", rows)
+    scratch.save(work.folder, f"sizes-{part}", np.bincount(shard, minlength=parts))
 
 
 def _keep_terms(work: Work, bench: Bench, place: slice) -> None:
     for modality in work.question.modalities:
-        work.array(f"origins-{modality}")[place] = bench.frame.origins(modality)
+        work.shared(f"origins-{modality}")[place] = bench.frame.origins(modality)
         for operation, terms in bench.terms(modality).items():
             bits = terms.strength + terms.employee_ok * _EMPLOYEE_OK
             bits = bits + terms.all_party_recording * _ALL_PARTY
-            work.array(f"terms-{modality}-{_place(work, operation)}")[place] = bits
+            work.shared(_terms_name(work, modality, operation))[place] = bits
 
 
-def _keep_log(work: Work, part: int, events: Columns, file: str) -> None:
-    """What is checked of the log as a whole: its numbers, its ids, its purposes."""
-    start, end = work.parts.offsets("consent")[part : part + 2]
-    seq, marks = events.array("seq").to_numpy(), work.array("seq")
-    if events.size and seq.max() >= len(marks):
-        _gap(file)
-    marks[seq] = True
-    work.array("event-hash")[start:end] = hashes(events.array("event_id"), work.seed)
-    tables, scope = work.question.tables, work.question.head.scope
-    policies = (name for policy in tables.policies for name in policy.purposes)
-    check_purposes(events, [*policies, *scope.purposes], file)
+def _check_turn_rules(work: Work, frame: Frame) -> None:
+    """Refuse a rule about a turn that a meeting which it names does not have."""
+    rules = [r for r in work.question.tables.exclusions if r.kind is RuleKind.TURN]
+    turns = frame.content.array("turns").to_numpy()
+    for rule in rules:
+        modality, _, place = rule.value.partition("/")
+        named = pa.array([name for name in rule.scope.meetings if name != ALL], pa.string())
+        meetings = frame.find_meetings(named)
+        rows = frame.content_rows(Modality(modality))[meetings[meetings >= 0]]
+        if (rows < 0).any() or (turns[rows] <= int(place)).any():
+            unknown_name(f"exclusions.jsonl rule {rule.rule_id} key value")
 
 
-def _make_arrays(work: Work) -> None:
-    meetings = int(work.parts.offsets("meetings")[-1])
-    events = int(work.parts.offsets("consent")[-1])
-    kinds: dict[str, tuple[Any, int]] = {
-        "start": (np.int64, meetings), "series": (np.int64, meetings),
-        "hash": (np.uint64, meetings), "seq": (np.bool_, events),
-        "event-hash": (np.uint64, events),
-    }  # fmt: skip
-    for modality in work.question.modalities:
-        kinds[f"origins-{modality}"] = (np.uint32, meetings)
-    for modality, operation in work.uses:
-        kinds[f"terms-{modality}-{_place(work, operation)}"] = (np.uint8, meetings)
-    for name, (kind, size) in kinds.items():
-        work.array(name, kind, size)
+# --- between the passes ----------------------------------------------------------------------
 
 
 def _join_names(work: Work, met: Sequence[Met]) -> None:
     """Number the series of all parts alike, and put the hashes of ids in order."""
-    ends = [end for part in met for end in (part.first, part.last) if end is not None]
-    bounds = [*zip(ends[1:-1:2], ends[2::2], strict=True)]
-    if any(not last < first for last, first in bounds):
+    ends = [(part.first, part.last) for part in met if part.first and part.last]
+    if any(not last < first for (_, last), (first, _) in pairwise(ends)):
         raise Refused("DUPLICATE_ID", "ids of meetings do not rise from part to part",
                       "meetings key meeting_id", "write them with harness manifest")  # fmt: skip
-    found = np.logical_or.reduce([part.named for part in met])
-    if not found.all():
+    if not np.logical_or.reduce([part.named for part in met]).all():
         unknown_name("exclusions.jsonl key scope")
-    offsets, series = work.parts.offsets("meetings"), work.array("series")
-    names = pa.concat_arrays([part.series for part in met]).dictionary_encode()
+    offsets, series = work.parts.offsets("meetings"), work.shared("series")
+    names = pa.concat_arrays([part.series.cast(pa.string()) for part in met]).dictionary_encode()
     numbers, begin = names.indices.to_numpy(), 0
-    for n, part in enumerate(met):
+    for part, (first, last) in zip(met, pairwise(offsets), strict=True):
         own = numbers[begin : begin + len(part.series)]
         begin += len(part.series)
-        place = slice(offsets[n], offsets[n + 1])
-        series[place] = own[series[place]]
+        series[first:last] = own[series[first:last]]
     _write_ids(work, "series-ids", names.dictionary)
-    _order(work, "series-hash", hashes(names.dictionary, work.seed))
-    _order(work, "meeting-hash", work.array("hash"))
+    _order(work, "series", hashes(names.dictionary, work.seed))
+    _order(work, "meetings", work.shared("hash"))
 
 
-def _order(work: Work, name: str, found: "np.typing.NDArray[np.uint64]") -> None:
+def _order(work: Work, name: str, found: Hashes) -> None:
     order = np.argsort(found)
-    np.save(work.folder / f"{name}-order.npy", order.astype(np.uint32))
-    np.save(work.folder / f"{name}.npy", found[order])
+    scratch.save(work.folder, f"{name}-order", order.astype(np.uint32))
+    scratch.save(work.folder, f"{name}-ordered", found[order])
+
+
+def _join_rows(work: Work) -> None:
+    """Where the rows of each part of the meetings lie among those of each part of the log."""
+    sizes = np.array([scratch.load(work.folder, f"sizes-{part}") for part in work.mine])
+    sizes = sizes.reshape(len(work.mine), work.parts.count("consent")).T
+    ends = np.cumsum(sizes.ravel()).reshape(sizes.shape)
+    begins = np.column_stack([ends - sizes, ends[:, -1:]])
+    last = np.full((1, begins.shape[1]), begins[-1, -1])
+    scratch.save(work.folder, "segments", np.concatenate([begins, last]).astype(np.int64))
+
+
+def _segments(work: Work) -> Numbers:
+    """Of each part of the log (rows) where the rows of each part of the meetings begin."""
+    return np.asarray(scratch.load(work.folder, "segments"))
 
 
 def _write_ids(work: Work, name: str, ids: pa.Array) -> None:
@@ -363,40 +357,31 @@ class _Names:
 @lru_cache(maxsize=1)
 def _names(folder: Path, parts: int, seed: int) -> _Names:
     def index(name: str, ids: Iterable[str]) -> Index:
-        order = np.load(folder / f"{name}-order.npy", mmap_mode="r")
-        ordered = np.load(folder / f"{name}.npy", mmap_mode="r")
+        order, ordered = (scratch.shared(folder, f"{name}-{x}") for x in ("order", "ordered"))
         return Index(_read_ids(folder, ids), order, ordered, seed)
 
     of_parts = (f"ids-{part}" for part in range(parts))
-    return _Names(index("meeting-hash", of_parts), index("series-hash", ["series-ids"]))
+    return _Names(index("meetings", of_parts), index("series", ["series-ids"]))
 
 
-def _join_rows(work: Work) -> None:
-    """Where the rows of each part of the meetings lie among those of each part of the log."""
-    sizes = np.array([np.load(work.folder / f"sizes-{part}.npy") for part in work.mine])
-    sizes = sizes.reshape(len(work.mine), work.parts.count("consent")).T
-    ends = np.cumsum(sizes.ravel()).reshape(sizes.shape)
-    begins = np.column_stack([ends - sizes, ends[:, -1:]]) if len(work.mine) else np.zeros((1, 1))
-    last = np.full((1, begins.shape[1]), begins[-1, -1])
-    np.save(work.folder / "segments.npy", np.concatenate([begins, last]).astype(np.int64))
-    for modality in work.question.modalities:
-        work.array(f"consent-{modality}", np.uint64, int(last[0, 0]))
+# --- what the second pass reads and keeps ----------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _segments(folder: Path) -> Numbers:
-    """Of each part of the log (rows) where the rows of each part of the meetings begin."""
-    return np.asarray(np.load(folder / "segments.npy"))
+def _with_withdrawn(work: Work, part: int, table: pa.Table) -> pa.Table:
+    if not work.withdrawn:
+        return table
+    more = to_arrow(ConsentEvent, work.withdrawn)
+    keys = more.column("subject_key").combine_chunks()
+    mine = part_of(keys, work.parts.count("consent")) == part
+    return concat(ConsentEvent, [table, more.filter(pa.array(mine))])
 
 
 def _attendance(work: Work, part: int, events: Events) -> Attendance:
     """Rows of all meetings whose people's events are in one part of the log."""
-    sizes = np.diff(_segments(work.folder)[part])
-    pieces = []
+    sizes, pieces = np.diff(_segments(work)[part]), []
     for n, size in zip(work.mine, sizes, strict=True):
-        before = _row_offsets(work.folder, n)[part]
-        with (work.folder / f"rows-{n}.bin").open("rb") as file:
-            pieces.append(os.pread(file.fileno(), size * _ROW.itemsize, before * _ROW.itemsize))
+        before = int(scratch.load(work.folder, f"sizes-{n}")[:part].sum())
+        pieces.append(scratch.read(work.folder, f"rows-{n}", _ROW, before, before + size))
     rows = np.frombuffer(b"".join(pieces), _ROW)
     base = work.parts.offsets("meetings")[np.asarray(work.mine, np.int64)]
     number = rows["meeting"] + np.repeat(base, sizes)
@@ -406,51 +391,52 @@ def _attendance(work: Work, part: int, events: Events) -> Attendance:
     names = _names(work.folder, work.parts.count("meetings"), work.seed)
     return Attendance(
         np.arange(len(rows)), (rows["flags"] & _GUARDED) > 0, (rows["flags"] & _EMPLOYED) > 0,
-        work.array("start")[number], number, work.array("series")[number], events,
+        work.shared("start")[number], number, work.shared("series")[number], events,
         *events.of(keys), names,
     )  # fmt: skip
 
 
-@cache
-def _row_offsets(folder: Path, part: int) -> Numbers:
-    sizes = np.load(folder / f"sizes-{part}.npy")
-    return np.asarray(np.cumsum(sizes) - sizes)
-
-
 def _terms(work: Work, modality: Modality, operation: Operation, meetings: Numbers) -> Terms:
-    bits = work.array(f"terms-{modality}-{_place(work, operation)}")[meetings]
-    origins = work.array(f"origins-{modality}")[meetings].astype(np.int64)
+    bits = work.shared(_terms_name(work, modality, operation))[meetings]
+    origins = work.shared(f"origins-{modality}")[meetings].astype(np.int64)
     strength = (bits & _STRENGTH).astype(np.int64)
     return Terms(origins, strength, (bits & _EMPLOYEE_OK) > 0, (bits & _ALL_PARTY) > 0)
 
 
-def _place(work: Work, operation: Operation) -> int:
-    return work.question.request.operations.index(operation)
+def _terms_name(work: Work, modality: Modality, operation: Operation) -> str:
+    return f"terms-{modality}-{work.operations.index(operation)}"
 
 
 def _consent_of(work: Work, part: int, modality: Modality) -> Codes:
     """Codes of consent of the rows of one part of the meetings, in the order of its file."""
-    codes, column = work.array(f"consent-{modality}"), work.mine.index(part)
-    places = _segments(work.folder)[:-1, column : column + 2]
-    pieces = [codes[begin:end] for begin, end in places]
-    return np.concatenate([np.zeros(0, np.uint64), *pieces])
+    column = work.mine.index(part)
+    places = _segments(work)[:-1, column : column + 2].tolist()
+    pieces = [
+        scratch.read(work.folder, f"consent-{modality}", np.uint64, begin, end)
+        for begin, end in places
+    ]
+    return np.frombuffer(b"".join(pieces), np.uint64)
 
 
-def _check_turn_rules(work: Work, frame: Frame) -> None:
-    """Refuse a rule about a turn that a meeting which it names does not have."""
-    rules = [r for r in work.question.tables.exclusions if r.kind is RuleKind.TURN]
-    for n, rule in enumerate(rules):
-        modality, _, place = rule.value.partition("/")
-        named = pa.array([name for name in rule.scope.meetings if name != ALL], pa.string())
-        meetings = frame.find_meetings(named)
-        rows = frame.content_rows(Modality(modality))[meetings[meetings >= 0]]
-        turns = frame.content.array("turns").to_numpy()
-        if (rows < 0).any() or (turns[rows] <= int(place)).any():
-            unknown_name(f"exclusions.jsonl rule {n + 1} of kind turn, key value")
+def _keep_log(work: Work, part: int, events: Columns, file: str) -> None:
+    """What is checked of the log as a whole: its numbers, its ids, its purposes."""
+    start = int(work.parts.offsets("consent")[part])
+    seq, marks = events.array("seq").to_numpy(), work.shared("seq")
+    if events.size and seq.max() >= len(marks):
+        _gap(file)
+    marks[seq] = True
+    ids = hashes(events.array("event_id"), work.seed)
+    scratch.write(work.folder, "event-ids", ids, start)
+    tables, scope = work.question.tables, work.question.head.scope
+    policies = (name for policy in tables.policies for name in policy.purposes)
+    check_purposes(events, [*policies, *scope.purposes], file)
+
+
+# --- what is checked of the log as a whole ---------------------------------------------------
 
 
 def _check_sequence(work: Work, events: int) -> None:
-    if events != np.count_nonzero(work.array("seq")):
+    if events != np.count_nonzero(work.shared("seq")):
         _gap("consent")
 
 
@@ -459,20 +445,27 @@ def _gap(file: str) -> NoReturn:
                   f"{file} key seq", "restore the whole log")  # fmt: skip
 
 
-def _find_duplicates(work: Work, part: int) -> "np.typing.NDArray[np.uint64]":
+def _find_duplicates(work: Work, part: int) -> Hashes:
     """Hashes of ids of events that stand twice, in one range of hashes."""
-    ids = work.array("event-hash")
-    step = 2**64 // _ranges(work)
-    mine = np.sort(ids[(ids >= np.uint64(part * step)) & (ids <= np.uint64((part + 1) * step - 1))])
+    step, events = 2**64 // _ranges(work), int(work.parts.offsets("consent")[-1])
+    first, last = np.uint64(part * step), np.uint64((part + 1) * step - 1)
+    found = [np.zeros(0, np.uint64)]
+    for begin in range(0, events, _HASHES_AT_ONCE):
+        end = min(begin + _HASHES_AT_ONCE, events)
+        data = scratch.read(work.folder, "event-ids", np.uint64, begin, end)
+        ids = np.frombuffer(data, np.uint64)
+        found.append(ids[(ids >= first) & (ids <= last)])
+    mine = np.sort(np.concatenate(found))
     return np.unique(mine[1:][mine[1:] == mine[:-1]])
 
 
 def _ranges(work: Work) -> int:
     """A power of two, so that one range of hashes is sorted in some hundred megabytes."""
-    return int(2 ** max(1, len(work.array("event-hash")).bit_length() - 24))
+    events = int(work.parts.offsets("consent")[-1])
+    return int(2 ** max(1, events.bit_length() - 24))
 
 
-def _check_event_ids(work: Work, twice: "np.typing.NDArray[np.uint64]") -> None:
+def _check_event_ids(work: Work, twice: Hashes) -> None:
     """Refuse ids of events that stand twice; equal hashes alone prove nothing."""
     seen: set[str] = set()
     for part in range(work.parts.count("consent") if len(twice) else 0):
@@ -484,60 +477,3 @@ def _check_event_ids(work: Work, twice: "np.typing.NDArray[np.uint64]") -> None:
                 raise Refused("DUPLICATE_ID", "two rows carry the same id",
                               f"{file} row {place + 1} key event_id", "keep one")  # fmt: skip
             seen.add(name)
-
-
-class Pool(AbstractContextManager["Pool"]):
-    """Processes that each work on some parts; one process is this one.
-
-    Args:
-        work: handed to every task.
-        processes: how many.
-    """
-
-    def __init__(self, work: Work, processes: int) -> None:
-        self._work, self._executor = work, None
-        if processes > 1:
-            self._executor = ProcessPoolExecutor(
-                processes, get_context("spawn"), initializer=_begin, initargs=(work,)
-            )
-        else:
-            _begin(work)
-
-    def __exit__(self, *_: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
-
-    def each(
-        self, task: Callable[[Work, int], R], parts: Iterable[int], tick: Callable[[int], None]
-    ) -> Iterator[R]:
-        """Results in the order of parts; few are under way at once, so that few wait."""
-        if self._executor is None:
-            for done, part in enumerate(parts, 1):
-                yield task(self._work, part)
-                tick(done)
-            return
-        waiting: deque[Future[R]] = deque()
-        left, done = iter(parts), 0
-        while True:
-            for part in islice(left, _AHEAD - len(waiting)):
-                waiting.append(self._executor.submit(_run, task, part))
-            if not waiting:
-                return
-            yield waiting.popleft().result()
-            done += 1
-            tick(done)
-
-
-_AHEAD = 8
-_CURRENT: list[Work] = []
-
-
-def _begin(work: Work) -> None:
-    _CURRENT[:] = [work]
-    pa.set_cpu_count(1)
-    for function in (_mapped, _names, _segments, _row_offsets):
-        function.cache_clear()
-
-
-def _run(task: Callable[[Work, int], R], part: int) -> R:
-    return task(_CURRENT[0], part)
