@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from harness.consent.manifest import TABLES, Head
+from harness.consent.head import TABLES, Head
 from harness.consent.schema import json_schema
 
 

@@ -60,9 +60,15 @@ class Job:
 
 @dataclass
 class Gate:
-    """Attributes: require_all: exit 3 when anything at all is denied."""
+    """How the gate decides; nothing here can admit more.
+
+    Attributes:
+        require_all: exit 3 when anything at all is denied.
+        processes: how many decide at once, where the tables are Parquet in parts.
+    """
 
     require_all: bool = False
+    processes: int = 1
 
 
 @dataclass

@@ -64,6 +64,28 @@ def digest_of(value: Any) -> str:
     return sha256_hex(canonical_json(value))
 
 
+class ListDigest:
+    """:func:`digest_of` of a list whose items come one by one."""
+
+    def __init__(self) -> None:
+        self._hash, self._between = hashlib.sha256(b"["), b""
+
+    def add(self, item: Any) -> None:
+        """Add an item at the end.
+
+        Raises:
+            Refused: ``NONCANONICAL``.
+        """
+        self._hash.update(self._between + canonical_json(item))
+        self._between = b","
+
+    def hexdigest(self) -> str:
+        """The digest of the list so far."""
+        closed = self._hash.copy()
+        closed.update(b"]")
+        return closed.hexdigest()
+
+
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value

@@ -32,6 +32,29 @@ def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
     os.replace(temporary, path)
 
 
+@contextlib.contextmanager
+def replaced(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """Write a file whole or not at all: a temporary sibling, which takes its place at the end.
+
+    Args:
+        path: of the file; its folder is made.
+        mode: of the file.
+
+    Yields:
+        The sibling, to be written; an exception removes it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON (no NaN), indented, keys in the order given."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)

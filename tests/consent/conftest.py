@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.config import Config
 from harness.consent.authoring import Draft, content_row, write_manifest
-from harness.consent.manifest import Defaults, Draw, Mode, OnWithdrawal, Scope, Tables
+from harness.consent.head import Defaults, Draw, Mode, OnWithdrawal, Scope, Tables
 from harness.consent.present import Source, trust_first
 from harness.consent.records import (
     ALL,

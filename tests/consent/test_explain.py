@@ -11,8 +11,9 @@ from harness import cli
 from harness.config import Config
 from harness.consent import gate
 from harness.consent.explain import explain
-from harness.consent.manifest import Mode
+from harness.consent.head import Mode
 from harness.consent.records import ExclusionRule, RuleKind, RuleScope, RuleSource, State
+from harness.consent.session import Session
 from harness.errors import Refused
 from harness.rundir import Attempt, RunDir
 
@@ -35,9 +36,8 @@ def decided(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     config.data.manifest, config.data.withdrawals = str(source.manifest), str(source.withdrawals)
     config.data.state, config.tracking.mode = str(source.seen), "off"
     monkeypatch.setenv("HARNESS_TRUST", str(source.trust))
-    decisions = gate.decide(source, config, world.now)
     run = RunDir(Path(config.run_dir), config)
-    monkeypatch.setattr(gate, "decide", lambda *_: decisions)
+    monkeypatch.setattr(gate, "Session", lambda at, asked, _: Session(at, asked, world.now))
     with run.stage("gate") as attempt:
         assert attempt == Attempt("gate", 1)
         gate.run(config, run, attempt)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness.config import Config
 from harness.consent import gate
 from harness.consent.authoring import Draft, describe, write_manifest
-from harness.consent.manifest import Draw, Mode, Tables
+from harness.consent.head import Draw, Mode, Tables
 from harness.consent.present import Source, trust_first
 from harness.consent.records import (
     ALL,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from harness.config import Config
 from harness.consent import gate
 from harness.consent.authoring import draft_of, resign, write_manifest
-from harness.consent.manifest import HEAD, SIGNATURE, load, load_at_any_time
+from harness.consent.head import HEAD, SIGNATURE
+from harness.consent.manifest import load, load_at_any_time
 from harness.consent.present import Source, trust_first
 from harness.consent.records import Arm
 from harness.consent.signing import KeyRole, load_trust, save_trust, trust_root

@@ -20,7 +20,7 @@ from harness.consent.bits import PERSON
 from harness.consent.decide import Rulings, rule_tables
 from harness.consent.events import Events
 from harness.consent.frame import Frame
-from harness.consent.manifest import TABLES, Counts, Defaults, Draw, Head, LogHead, Scope, Tables
+from harness.consent.head import TABLES, Counts, Defaults, Draw, Head, LogHead, Scope, Tables
 from harness.consent.modality import RECORDING_TYPES
 from harness.consent.reasons import DENIALS
 from harness.consent.records import Arm, Operation, RuleSource, parse, parse_time

@@ -22,7 +22,8 @@ from harness.consent.authoring import content_row, write_manifest
 from harness.consent.capability import Admitted
 from harness.consent.copies import digest_utterance, words
 from harness.consent.drafting import index_excluded
-from harness.consent.manifest import HEAD, SIGNATURE, Mode, statement
+from harness.consent.head import HEAD, SIGNATURE, Mode
+from harness.consent.manifest import statement
 from harness.consent.present import Source, trust_first, verify_present
 from harness.consent.records import (
     ALL,

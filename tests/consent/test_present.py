@@ -9,7 +9,7 @@ import pytest
 from harness.config import Config
 from harness.consent import gate
 from harness.consent.authoring import write_manifest
-from harness.consent.manifest import LogHead, OnWithdrawal
+from harness.consent.head import LogHead, OnWithdrawal
 from harness.consent.present import Source, trust_first, verify_present
 from harness.consent.records import ALL, ExclusionRule, RuleKind, RuleScope, RuleSource
 from harness.consent.withdrawals import Withdrawal

@@ -11,7 +11,7 @@ import pytest
 
 from harness.config import Config
 from harness.consent import gate, reasons
-from harness.consent.manifest import Mode
+from harness.consent.head import Mode
 from harness.consent.records import (
     AgeBand,
     Arm,

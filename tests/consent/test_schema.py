@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.consent.manifest import TABLES
+from harness.consent.head import TABLES
 from harness.consent.records import parse, to_json
 from harness.errors import Refused
 

@@ -7,6 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.consent.columns import to_arrow
 from harness.consent.records import Arm, SplitRow
 from harness.consent.split import draw, is_the_draw
 
@@ -42,8 +43,8 @@ def test_the_first_ticket_is_trained_on() -> None:
 def test_a_swapped_arm_is_not_the_draw(meetings: list[str], data: st.DataObject) -> None:
     arms = draw("k", {"s": meetings, "v": ["v1"]}, {"v"})
     rows = [SplitRow(name, "v" if name == "v1" else "s", arm) for name, arm in arms.items()]
-    assert is_the_draw("k", rows)
+    assert is_the_draw("k", [to_arrow(SplitRow, rows)])
     place = data.draw(st.integers(0, len(meetings) - 1))
     others = [arm for arm in Arm if arm is not rows[place].arm]
     rows[place] = SplitRow(rows[place].meeting_id, "s", data.draw(st.sampled_from(others)))
-    assert not is_the_draw("k", rows)
+    assert not is_the_draw("k", [to_arrow(SplitRow, rows)])

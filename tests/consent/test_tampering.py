@@ -30,7 +30,8 @@ from harness.config import Config
 from harness.consent import gate, manifest, withdrawals
 from harness.consent.authoring import content_row, write_manifest
 from harness.consent.drafting import index_excluded
-from harness.consent.manifest import COPIES, HEAD, SIGNATURE, TABLES, LogHead, statement
+from harness.consent.head import COPIES, HEAD, SIGNATURE, TABLES, LogHead
+from harness.consent.manifest import statement
 from harness.consent.present import Source, trust_first, verify_present
 from harness.consent.records import (
     ALL,

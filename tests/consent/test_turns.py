@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.consent.manifest import Defaults, Mode
+from harness.consent.head import Defaults, Mode
 from harness.consent.records import Alias, ParticipantRow
 from harness.consent.turns import MASK, Person, TurnVerdicts, Voices, judge
 from harness.meetings.model import Turn

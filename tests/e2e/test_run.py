@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from harness.consent.authoring import draft_of, write_manifest
-from harness.consent.manifest import Draw, load
+from harness.consent.head import Draw
+from harness.consent.manifest import load
 from harness.consent.present import Source, trust_first
 from harness.consent.records import Arm, RuleSource
 from harness.consent.signing import load_key, load_trust

@@ -12,7 +12,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.consent.content import parse_turns
-from harness.consent.manifest import (
+from harness.consent.head import (
     COPIES,
     HEAD,
     SCHEMA,
@@ -25,11 +25,10 @@ from harness.consent.manifest import (
     Head,
     IndexEntry,
     LogHead,
-    Manifest,
     Scope,
     Tables,
-    statement,
 )
+from harness.consent.manifest import Manifest, statement
 from harness.consent.reading import read_once
 from harness.consent.records import NONE, ContentRow, to_json
 from harness.consent.signing import sign

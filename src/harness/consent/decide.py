@@ -19,7 +19,7 @@ from harness.consent.demands import DemandColumns
 from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions, that_count
 from harness.consent.frame import ARMS, Frame
-from harness.consent.manifest import Defaults, Head, Mode, Tables
+from harness.consent.head import Defaults, Head, Mode, Tables
 from harness.consent.modality import BIT, ORDER, RECORDING_TYPES, covers
 from harness.consent.policy import Policies
 from harness.consent.reasons import in_order

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from harness.consent import drafting, withdrawals
 from harness.consent.authoring import Draft
-from harness.consent.manifest import LogHead, load_at_any_time
+from harness.consent.head import LogHead
+from harness.consent.manifest import load_at_any_time
 from harness.consent.present import Source, present_missed, read_copies_key, trust_first
 from harness.consent.records import format_time, parse_lines, to_json
 from harness.consent.signing import (

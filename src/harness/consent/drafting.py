@@ -15,7 +15,7 @@ from harness.consent.content import read_turns
 from harness.consent.copies import build_index
 from harness.consent.exclusion import Exclusions, that_count
 from harness.consent.frame import Frame
-from harness.consent.manifest import (
+from harness.consent.head import (
     HEAD,
     TABLE_LIMIT,
     TABLES,
@@ -23,14 +23,12 @@ from harness.consent.manifest import (
     Draw,
     Head,
     LogHead,
-    Manifest,
     Mode,
     OnWithdrawal,
     Scope,
     Tables,
-    check_references,
-    load_at_any_time,
 )
+from harness.consent.manifest import Manifest, check_references, load_at_any_time
 from harness.consent.reading import read_once
 from harness.consent.records import (
     ALL,

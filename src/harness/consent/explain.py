@@ -24,7 +24,8 @@ from harness.consent.decide import Bench, Question, Rulings, rule_tables
 from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions
 from harness.consent.frame import Frame
-from harness.consent.manifest import Head, Tables, load_at_any_time
+from harness.consent.head import Head, Tables
+from harness.consent.manifest import load_at_any_time
 from harness.consent.present import Source, with_withdrawals
 from harness.consent.reasons import sentence
 from harness.consent.records import Arm, ConsentEvent, Operation, format_time, parse_time

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from harness.consent.bits import Mask
 from harness.consent.columns import Columns, Numbers, numbered, schema_of, to_arrow
+from harness.consent.head import TABLES, Tables
 from harness.consent.labels import confusable, label_keys
-from harness.consent.manifest import TABLES, Tables
 from harness.consent.modality import BIT, ORDER, mask, origins
 from harness.consent.names import repeated
 from harness.consent.records import Arm

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from harness.consent.authoring import Draft
-from harness.consent.manifest import Defaults, Draw, Mode, OnWithdrawal, Scope, Tables
+from harness.consent.head import Defaults, Draw, Mode, OnWithdrawal, Scope, Tables
 from harness.consent.records import (
     ALL,
     NONE,

@@ -2,201 +2,29 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness.consent.reading import read_once
-from harness.consent.records import (
-    ALL,
-    Alias,
-    ConsentEvent,
-    ConsentType,
-    ContentRow,
-    ExclusionRule,
-    Id,
-    Jurisdiction,
-    Licence,
-    MeetingRow,
-    Operation,
-    ParticipantRow,
-    Policy,
-    PolicyChange,
-    RuleKind,
-    Sha256,
-    SplitRow,
-    parse,
-    parse_lines,
-    record,
-    unique,
+from harness.consent.head import (
+    COPIES,
+    HEAD,
+    HEAD_LIMIT,
+    INDEX_LIMIT,
+    PREDICATE,
+    SCHEMA,
+    SIGNATURE,
+    TABLE_LIMIT,
+    TABLES,
+    FileEntry,
+    Head,
+    Tables,
 )
+from harness.consent.parts import LARGE, PartRows, Parts, check_layout, tables_of_parts
+from harness.consent.reading import read_once
+from harness.consent.records import ALL, ExclusionRule, RuleKind, parse, parse_lines, unique
 from harness.consent.signing import KeyRole, TrustRoot, verify
 from harness.digest import canonical_json, sha256_hex, strict_json
 from harness.errors import Refused
-from harness.meetings.model import Modality
-
-SCHEMA = "harness/manifest/v1"
-HEAD = "MANIFEST.json"
-SIGNATURE = "MANIFEST.dsse.json"
-PREDICATE = "https://meeting-harness.dev/consent-manifest/v1"
-HEAD_LIMIT = 64 * 1024
-TABLE_LIMIT = 512 * 1024 * 1024
-COPIES = "copies.index"
-INDEX_LIMIT = 4 * 1024 * 1024 * 1024
-
-TABLES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
-    "policies": (Policy, ("policy_id", "version")),
-    "policy_changes": (PolicyChange, ("policy_id", "from_version", "to_version")),
-    "jurisdictions": (Jurisdiction, ("code", "operation", "modality", "effective_from")),
-    "licences": (Licence, ("licence_id",)),
-    "aliases": (Alias, ("series_id", "label")),
-    "meetings": (MeetingRow, ("meeting_id",)),
-    "participants": (ParticipantRow, ("meeting_id", "label")),
-    "content": (ContentRow, ("meeting_id", "modality")),
-    "consent": (ConsentEvent, ("event_id",)),
-    "exclusions": (ExclusionRule, ("rule_id",)),
-    "split": (SplitRow, ("meeting_id",)),
-}
-"""Table name to row type and the fields that identify a row."""
-
-
-class Mode(StrEnum):
-    """Whose consent a meeting needs."""
-
-    UNANIMOUS = "unanimous"
-    PER_SPEAKER = "per_speaker"
-
-
-class OnWithdrawal(StrEnum):
-    """What a training does when something that it trains on is withdrawn meanwhile."""
-
-    ABORT = "abort"
-    RESTART_WITHOUT = "restart_without"
-
-
-@record
-class Scope:
-    """What the manifest can give permission for at all."""
-
-    controller: Id
-    recipients: tuple[Id, ...]
-    operations: tuple[Operation, ...]
-    purposes: tuple[Id, ...]
-    modalities: tuple[Modality, ...]
-    jurisdictions: tuple[Id, ...]
-
-
-@record
-class Defaults:
-    """Settings that could admit more; they are signed, configuration cannot loosen them."""
-
-    mode: Mode
-    min_consent_type: ConsentType
-    clock_skew_s: int
-    max_consent_age_days: int
-    min_speakers: int
-    max_dropped_percent: int
-    max_withdrawals_age_s: int
-    on_withdrawal: OnWithdrawal
-
-    def __post_init__(self) -> None:
-        if self.clock_skew_s > 86_400 or self.max_consent_age_days > 10**6:
-            raise ValueError("clock_skew_s above a day, or max_consent_age_days above 10^6")
-        if self.max_withdrawals_age_s > 10**10 or self.max_dropped_percent > 100:
-            raise ValueError("max_withdrawals_age_s or max_dropped_percent out of range")
-
-
-@record
-class Draw:
-    """Seed of the random split, and whether the arms are that draw."""
-
-    seed: str
-    randomised: bool
-
-
-@record
-class FileEntry:
-    """Digest and size of a table's file."""
-
-    path: Id
-    sha256: Sha256
-    bytes: int
-    rows: int
-
-
-@record
-class Counts:
-    """Rows of each table."""
-
-    policies: int
-    policy_changes: int
-    jurisdictions: int
-    licences: int
-    aliases: int
-    meetings: int
-    participants: int
-    content: int
-    consent: int
-    exclusions: int
-    split: int
-
-
-@record
-class LogHead:
-    """How far the withdrawals log went when the manifest was signed."""
-
-    entries: int
-    sha256: Sha256 | None
-
-
-@record
-class IndexEntry:
-    """Digest and size of the index of excluded content."""
-
-    sha256: Sha256
-    bytes: int
-
-
-@record
-class Head:
-    """MANIFEST.json."""
-
-    schema: Id
-    epoch: int
-    prev: Sha256 | None
-    issued: datetime
-    expires: datetime
-    issuer: Id
-    scope: Scope
-    defaults: Defaults
-    split: Draw
-    withdrawals: LogHead
-    copies: IndexEntry | None
-    files: tuple[FileEntry, ...]
-    counts: Counts
-
-    def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError("another schema")
-        if self.expires <= self.issued:
-            raise ValueError("it expires before it is issued")
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Rows of every table, in file order."""
-
-    policies: tuple[Policy, ...]
-    policy_changes: tuple[PolicyChange, ...]
-    jurisdictions: tuple[Jurisdiction, ...]
-    licences: tuple[Licence, ...]
-    aliases: tuple[Alias, ...]
-    meetings: tuple[MeetingRow, ...]
-    participants: tuple[ParticipantRow, ...]
-    content: tuple[ContentRow, ...]
-    consent: tuple[ConsentEvent, ...]
-    exclusions: tuple[ExclusionRule, ...]
-    split: tuple[SplitRow, ...]
 
 
 @dataclass(frozen=True)
@@ -208,6 +36,7 @@ class Manifest:
         sha256: digest of its bytes.
         trust_sha256: digest of the trust root that it was verified with.
         tables: the rows.
+        parts: the large tables, where they are Parquet; ``tables`` then reads them from there.
         copies: bytes of the index of excluded content, if there is one.
     """
 
@@ -215,6 +44,7 @@ class Manifest:
     sha256: str
     trust_sha256: str
     tables: Tables
+    parts: Parts | None = None
     copies: bytes | None = None
 
 
@@ -244,9 +74,11 @@ def load_at_any_time(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
     data = read_once(folder, HEAD, HEAD_LIMIT, "MANIFEST")
     _check_signature(data, read_once(folder, SIGNATURE, 2 * HEAD_LIMIT, "MANIFEST"), trust, now)
     head = _read_head(data)
-    tables = _read_tables(folder, head)
-    check_references(head.scope.purposes, tables)
-    return Manifest(head, sha256_hex(data), trust.sha256, tables, _read_index(folder, head))
+    tables, parts = _read_tables(folder, head)
+    if parts is None:  # parts are checked when they are decided
+        check_references(head.scope.purposes, tables)
+    index = _read_index(folder, head)
+    return Manifest(head, sha256_hex(data), trust.sha256, tables, parts, index)
 
 
 def statement(data: bytes) -> bytes:
@@ -283,21 +115,28 @@ def _check_clock(head: Head, now: datetime) -> None:
         raise Refused("MANIFEST_EXPIRED", "its time is over", HEAD, "have a new epoch signed")
 
 
-def _read_tables(folder: Path, head: Head) -> Tables:
-    names = {f"{table}.jsonl": table for table in TABLES}
+def _read_tables(folder: Path, head: Head) -> tuple[Tables, Parts | None]:
+    """The tables; the large ones are read later, part by part, where they are Parquet."""
     listed = {entry.path: entry for entry in head.files}
+    of_parts = tables_of_parts(listed)
+    names = {f"{table}.jsonl": table for table in TABLES if table not in of_parts}
+    known = {*names, *(name for files in of_parts.values() for name in files)}
     bound = {HEAD, SIGNATURE, *([COPIES] if head.copies else [])}
     present = {path.name for path in folder.iterdir()} - bound
-    for name in sorted((present | listed.keys()) - names.keys()) + sorted(present - listed.keys()):
+    for name in sorted((present | listed.keys()) - known) + sorted(present - listed.keys()):
         raise Refused("MANIFEST_FILE_EXTRA", "a file that the manifest does not bind",
                       name.encode("unicode_escape").decode(), "remove it")  # fmt: skip
-    for name in names:
+    for name in sorted(known):
         if name not in listed or name not in present:
             raise Refused("MANIFEST_FILE_MISSING", "a table is missing", name, "restore it")
     unique(head.files, ("path",), HEAD)
-    return Tables(
-        **{table: _read_table(folder, listed[name], table, head) for name, table in names.items()}
-    )
+    rows = {table: _read_table(folder, listed[name], table, head) for name, table in names.items()}
+    if not of_parts:
+        return Tables(**rows), None
+    files = {table: tuple(listed[name] for name in paths) for table, paths in of_parts.items()}
+    parts = Parts(folder, files)
+    check_layout(parts, head.counts)
+    return Tables(**rows, **{table: PartRows(parts, table) for table in LARGE}), parts
 
 
 def _read_index(folder: Path, head: Head) -> bytes | None:

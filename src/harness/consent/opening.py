@@ -3,15 +3,28 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
+from harness.consent.columns import Numbers
 from harness.consent.content import read_turns
 from harness.consent.copies import MIN_UTTERANCE_WORDS, CopyIndex, digest_utterance, words
 from harness.consent.decide import Rulings
-from harness.consent.manifest import COPIES, Manifest, Tables
+from harness.consent.frame import Frame
+from harness.consent.head import COPIES
+from harness.consent.manifest import Manifest
+from harness.consent.parquet import to_rows
 from harness.consent.present import Source, read_copies_key
-from harness.consent.records import Alias, ContentRow, ExclusionRule, ParticipantRow, RuleKind
+from harness.consent.records import (
+    Alias,
+    ContentRow,
+    ExclusionRule,
+    MeetingRow,
+    ParticipantRow,
+    RuleKind,
+)
 from harness.consent.request import concerns
 from harness.consent.turns import Person, TurnVerdicts, Voices, judge
 from harness.errors import Refused
@@ -19,26 +32,50 @@ from harness.meetings.model import Modality, Turn
 
 
 class MeetingRows:
-    """Rows of a manifest by the meeting that they belong to.
+    """Rows of a frame as records, by the number of the meeting that they belong to.
 
-    Attributes:
-        meetings: rows in the order of their numbers.
-        content: meeting id to its content rows by modality.
-        roster: meeting id to its roster, in the order of the table.
-        aliases: series id to its aliases.
+    Args:
+        frame: meetings, rosters and content.
+        aliases: of all series.
     """
 
-    def __init__(self, tables: Tables) -> None:
-        self.meetings = tables.meetings
-        self.content: dict[str, dict[Modality, ContentRow]] = defaultdict(dict)
-        self.roster: dict[str, list[ParticipantRow]] = defaultdict(list)
-        self.aliases: dict[str, list[Alias]] = defaultdict(list)
-        for row in tables.content:
-            self.content[row.meeting_id][row.modality] = row
-        for person in tables.participants:
-            self.roster[person.meeting_id].append(person)
-        for alias in tables.aliases:
-            self.aliases[alias.series_id].append(alias)
+    def __init__(self, frame: Frame, aliases: Iterable[Alias]) -> None:
+        self.frame = frame
+        self._aliases: dict[str, list[Alias]] = defaultdict(list)
+        for alias in aliases:
+            self._aliases[alias.series_id].append(alias)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Meeting ids."""
+        return list(self.frame.meetings.array("meeting_id").to_pylist())
+
+    def meeting(self, number: int) -> MeetingRow:
+        """The meeting itself."""
+        (row,) = to_rows(MeetingRow, self.frame.meetings.table.slice(number, 1))
+        return row
+
+    def content(self, number: int) -> dict[Modality, ContentRow]:
+        """Its files by modality, in the order of the table."""
+        order, meetings = self._files
+        places = order[slice(*np.searchsorted(meetings, [number, number + 1]))]
+        rows = to_rows(ContentRow, self.frame.content.table.take(pa.array(places)))
+        return {row.modality: row for row in rows}
+
+    @cached_property
+    def _files(self) -> tuple[Numbers, Numbers]:
+        """Content rows in the order of their meetings, and these."""
+        order = np.argsort(self.frame.content_meeting, kind="stable")
+        return order, self.frame.content_meeting[order]
+
+    def roster(self, number: int) -> list[ParticipantRow]:
+        """Its roster, in the order of the table."""
+        first, last = np.searchsorted(self.frame.meeting, [number, number + 1])
+        return [*to_rows(ParticipantRow, self.frame.roster.table.slice(first, last - first))]
+
+    def aliases(self, series: str) -> list[Alias]:
+        """Aliases of a series."""
+        return self._aliases[series]
 
 
 @dataclass(frozen=True)
@@ -121,11 +158,11 @@ class ContentReader:
         ]
 
     def _open(self, number: int, modality: Modality) -> Opened:
-        meeting = self.rows.meetings[number]
-        turns = read_turns(self.store, self.rows.content[meeting.meeting_id][modality])
+        meeting = self.rows.meeting(number)
+        turns = read_turns(self.store, self.rows.content(number)[modality])
         dropped = self.rulings.dropped_labels(number, modality)
-        people = [Person(p, p.label in dropped) for p in self.rows.roster[meeting.meeting_id]]
-        voices = Voices(people, self.rows.aliases[meeting.series_id])
+        people = [Person(p, p.label in dropped) for p in self.rows.roster(number)]
+        voices = Voices(people, self.rows.aliases(meeting.series_id))
         kinds = self.rulings.with_origins(number, modality)
         excluded = self._excluded(meeting.meeting_id, modality, kinds, turns)
         if modality in RETELLING and any(person.dropped for person in people):

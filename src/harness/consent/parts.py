@@ -7,7 +7,7 @@ of the subjects with ``k = key * n >> 32`` for the first four bytes of their key
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from harness.consent.columns import Columns, Numbers
 from harness.consent.events import KEY
 from harness.consent.frame import Frame
-from harness.consent.manifest import TABLES, FileEntry
+from harness.consent.head import TABLES, Counts, FileEntry
 from harness.consent.names import repeated
-from harness.consent.parquet import BYTES_LIMIT, read_part, to_rows
+from harness.consent.parquet import BYTES_LIMIT, ROWS_LIMIT, read_part, to_rows
 from harness.consent.reading import read_once
 from harness.digest import sha256_hex
 from harness.errors import Refused
@@ -94,10 +94,49 @@ class Parts:
                           "write it with harness manifest")  # fmt: skip
         return events
 
-    def rows(self, table: str) -> Iterable[Any]:
-        """The rows of a table as records, part by part."""
-        for part in range(self.count(table)):
-            yield from to_rows(TABLES[table][0], self.read(table, part))
+
+class PartRows(Sequence[Any]):
+    """The rows of one table as records, read part by part each time; for a few, not for millions.
+
+    Args:
+        parts: of the manifest.
+        table: name.
+    """
+
+    def __init__(self, parts: Parts, table: str) -> None:
+        self._parts, self._table = parts, table
+
+    def __len__(self) -> int:
+        return int(self._parts.offsets(self._table)[-1])
+
+    def __iter__(self) -> Iterator[Any]:
+        for part in range(self._parts.count(self._table)):
+            yield from to_rows(TABLES[self._table][0], self._parts.read(self._table, part))
+
+    def __getitem__(self, place: Any) -> Any:
+        return [*self][place]
+
+
+def check_layout(parts: Parts, counts: Counts) -> None:
+    """Refuse parts that are not whole: a table without parts, or parts that leave one out.
+
+    Raises:
+        Refused: ``MANIFEST_FILE_MISSING``, ``MANIFEST_COUNT_MISMATCH``, ``MANIFEST_TOO_LARGE``.
+    """
+    for table in LARGE:
+        files = parts.files.get(table, ())
+        wanted = [part_name(table, n) for n in range(max(1, len(files)))]
+        if [entry.path for entry in files] != wanted or (
+            table in BY_MEETING and len(files) != parts.count("meetings")
+        ):
+            raise Refused("MANIFEST_FILE_MISSING", "a part of a table is missing", table,
+                          "write all five large tables in parts, numbered from 0")  # fmt: skip
+        if sum(entry.rows for entry in files) != getattr(counts, table):
+            raise Refused("MANIFEST_COUNT_MISMATCH", "its parts have other rows than were signed",
+                          table, "sign again")  # fmt: skip
+        if any(entry.bytes > BYTES_LIMIT or entry.rows > ROWS_LIMIT for entry in files):
+            raise Refused("MANIFEST_TOO_LARGE", f"a part of more than {ROWS_LIMIT} rows or "
+                          f"{BYTES_LIMIT} bytes", table, "write more parts")  # fmt: skip
 
 
 def part_name(table: str, part: int) -> str:

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.consent import state, withdrawals
-from harness.consent.manifest import LogHead, Manifest, Tables, load, load_at_any_time
+from harness.consent.head import LogHead, Tables
+from harness.consent.manifest import Manifest, load, load_at_any_time
 from harness.consent.records import ConsentEvent
 from harness.consent.signing import TrustRoot, load_trust
 from harness.consent.state import Observation, Seen, TrustFirst
@@ -62,20 +63,32 @@ class Present:
         """The rows, with every withdrawal of the log as one more event."""
         return with_withdrawals(self.manifest, self.log)
 
+    @cached_property
+    def withdrawn(self) -> tuple[ConsentEvent, ...]:
+        """The withdrawals of the log as events."""
+        return withdrawn(self.manifest, self.log)
+
 
 def with_withdrawals(manifest: Manifest, log: Log) -> Tables:
-    """The rows of a manifest, with every withdrawal of a log as one more event.
+    """The rows of a manifest, with every withdrawal of a log as one more event."""
+    tables = manifest.tables
+    return replace(tables, consent=(*tables.consent, *withdrawn(manifest, log)))
+
+
+def withdrawn(manifest: Manifest, log: Log) -> tuple[ConsentEvent, ...]:
+    """The withdrawals of a log as events.
 
     A withdrawal that names a meeting, series or purpose which the manifest does not know may be
     mistyped; on that axis it then means everything, as it would else withdraw nothing.
     """
+    events = withdrawals.as_events(log)
+    if not any((*event.scope.meetings, *event.scope.series, *event.purposes) for event in events):
+        return tuple(events)
     tables = manifest.tables
-    series = {row.meeting_id: row.series_id for row in tables.meetings}
-    names = {*series, *series.values()}
+    names = {name for row in tables.meetings for name in (row.meeting_id, row.series_id)}
     purposes = {name for policy in tables.policies for name in policy.purposes}
     purposes |= {*manifest.head.scope.purposes}
-    events = [_as_meant(event, names, purposes) for event in withdrawals.as_events(log)]
-    return replace(tables, consent=(*tables.consent, *events))
+    return tuple(_as_meant(event, names, purposes) for event in events)
 
 
 def _as_meant(event: ConsentEvent, names: set[str], purposes: set[str]) -> ConsentEvent:

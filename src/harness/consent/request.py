@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from harness.consent.manifest import Head
+from harness.consent.head import Head
 from harness.consent.modality import covers
 from harness.consent.records import ALL, Arm, Operation, RuleSource
 from harness.meetings.model import Modality

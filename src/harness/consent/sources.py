@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness.config import Data
 from harness.consent import withdrawals
 from harness.consent.authoring import Draft, content_row, replace_folder, write_manifest
+from harness.consent.head import LogHead
 from harness.consent.invented import LICENCE, Gathering, Person, invented_draft
-from harness.consent.manifest import LogHead, Manifest, load_at_any_time
+from harness.consent.manifest import Manifest, load_at_any_time
 from harness.consent.present import Source, trust_first, verify_present
 from harness.consent.records import Declared, MeetingRow, Role
 from harness.consent.signing import KeyRole, create_key, load_trust, save_trust, trust_root

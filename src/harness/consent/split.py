@@ -2,13 +2,17 @@
 
 import hashlib
 import hmac
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
-from harness.consent.records import Arm, SplitRow
+import numpy as np
+import pyarrow as pa
+
+from harness.consent.columns import Columns, numbered
+from harness.consent.records import Arm
 from harness.errors import Refused
 
 DEALT = (Arm.TRAIN, Arm.HELDOUT, Arm.SENTINEL)
+_ARMS = (*DEALT, Arm.VALIDATION)
 
 
 def draw(
@@ -31,32 +35,43 @@ def draw(
     return arms
 
 
-def is_the_draw(seed: str, rows: Iterable[SplitRow]) -> bool:
-    """Whether the rows' arms are what :func:`draw` gives for their meetings."""
-    pool: dict[str, list[str]] = defaultdict(list)
-    stated, validation = {}, set()
-    for row in rows:
-        pool[row.series_id].append(row.meeting_id)
-        stated[row.meeting_id] = row.arm
-        if row.arm is Arm.VALIDATION:
-            validation.add(row.series_id)
-    return draw(seed, pool, validation) == stated
+def is_the_draw(seed: str, tables: Iterable[pa.Table]) -> bool:
+    """Whether the arms of split tables are what :func:`draw` gives for their meetings.
+
+    Args:
+        seed: key of the draw.
+        tables: columns of :class:`SplitRow`, all that there are.
+    """
+    parts = [Columns(table) for table in tables]
+    ids = (name for part in parts for name in part.array("meeting_id").to_pylist())
+    tickets = np.frombuffer(b"".join(_ticket(seed, name) for name in ids), ">u8").reshape(-1, 4)
+    series, _ = numbered(pa.concat_arrays(
+        [part.array("series_id").cast(pa.string()) for part in parts] or [pa.array([], pa.string())]
+    ))  # fmt: skip
+    places = {str(arm): place for place, arm in enumerate(_ARMS)}
+    arms = np.concatenate([np.zeros(0, int), *(p.mapped("arm", places, 0, int) for p in parts)])
+    order = np.lexsort((*tickets.T[::-1], series))
+    series, arms = series[order], arms[order]
+    place = np.arange(len(series)) - np.searchsorted(series, series)
+    kept = np.isin(series, series[arms == _ARMS.index(Arm.VALIDATION)])
+    dealt = np.where(kept, _ARMS.index(Arm.VALIDATION), place % len(DEALT))
+    return bool((arms == dealt).all())
 
 
-def check_draw(seed: str, randomised: bool, rows: Iterable[SplitRow]) -> bool:
+def check_draw(seed: str, randomised: bool, tables: Iterable[pa.Table]) -> bool:
     """Whether results may be read as those of a random split.
 
     Args:
         seed: of the manifest.
         randomised: what the manifest says of its arms.
-        rows: the arms.
+        tables: the arms, as columns.
 
     Raises:
         Refused: ``SPLIT_NOT_RANDOM`` when the manifest claims a draw that this is not.
     """
-    if randomised and not is_the_draw(seed, rows):
+    if randomised and not is_the_draw(seed, tables):
         raise Refused("SPLIT_NOT_RANDOM", "the arms are not the draw of the manifest's seed",
-                      "split.jsonl", "draw again, or set randomised to false")  # fmt: skip
+                      "split", "draw again, or set randomised to false")  # fmt: skip
     return randomised
 
 

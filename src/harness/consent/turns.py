@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.consent.head import Defaults, Mode
 from harness.consent.labels import label_key
-from harness.consent.manifest import Defaults, Mode
 from harness.consent.reasons import in_order
 from harness.consent.records import Alias, ParticipantRow
 from harness.meetings.model import Turn

@@ -1,0 +1,89 @@
+"""Decide all meetings of what holds now: at once where they fit into memory, else part by part."""
+
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from harness.consent.columns import to_arrow
+from harness.consent.decide import Question, Rulings, Verdicts, rule_tables
+from harness.consent.events import Events
+from harness.consent.frame import Frame
+from harness.consent.passes import Tick, Work, decide_parts, modalities_of
+from harness.consent.present import Present
+from harness.consent.records import SplitRow
+from harness.consent.request import Request
+
+
+def no_tick(done: int, total: int) -> None:
+    """Tell nobody how far it is."""
+
+
+class Ruler:
+    """The rules on one manifest and withdrawals log at one time.
+
+    Args:
+        present: what holds now.
+        processes: how many decide parts at once.
+        shard: which share of the parts is decided, and of how many.
+    """
+
+    def __init__(
+        self, present: Present, processes: int = 1, shard: tuple[int, int] = (0, 1)
+    ) -> None:
+        self._present, self._processes, self._shard = present, processes, shard
+
+    def arms(self) -> Iterator[pa.Table]:
+        """The split table."""
+        parts = self._present.manifest.parts
+        if parts is None:
+            yield to_arrow(SplitRow, self._present.tables.split)
+        else:
+            yield from (parts.read("split", n) for n in range(parts.count("split")))
+
+    def rule(self, request: Request, tick: Tick = no_tick) -> Iterator[Rulings]:
+        """Decide by the rows alone.
+
+        Args:
+            request: what is asked for.
+            tick: is told how far it is.
+
+        Yields:
+            The rulings about some meetings; all of them together are all meetings.
+        """
+        head, now = self._present.manifest.head, self._present.now
+        if self._present.manifest.parts is None:
+            tables = self._present.tables
+            yield rule_tables(head, tables, self._frame, self._events, request, now)
+        else:
+            yield from self._rule_parts(request, tick)
+
+    def _rule_parts(self, request: Request, tick: Tick) -> Iterator[Rulings]:
+        manifest = self._present.manifest
+        parts = manifest.parts
+        assert parts is not None
+        modalities = modalities_of(parts, request.modalities)
+        small = manifest.tables
+        question = Question(manifest.head, small, request, self._present.now, modalities)
+        count, (shard, shards) = parts.count("meetings"), self._shard
+        mine = range(count * shard // shards, count * (shard + 1) // shards)
+        with tempfile.TemporaryDirectory(prefix="gate-") as folder:
+            work = Work(parts, question, Path(folder), mine, self._present.withdrawn)
+            decided = decide_parts(work, _as_decided, self._processes, tick)
+            for part, verdicts in zip(mine, decided, strict=True):
+                frame = parts.read_frame(part)
+                yield Rulings(frame, request, verdicts.verdicts, question.rules)
+
+    @cached_property
+    def _frame(self) -> Frame:
+        return Frame.of(self._present.tables)
+
+    @cached_property
+    def _events(self) -> Events:
+        return Events.from_rows(self._present.tables.consent)
+
+
+def _as_decided(work: Work, part: int, verdicts: Verdicts) -> Verdicts:
+    return verdicts
