@@ -467,7 +467,7 @@ def test_great_expectations_has_raising_turned_off(require_all: bool, world: Wor
     config = replace(config, gate=replace(config.gate, require_all=require_all))
     world.edit("consent", of_bo, state=State.REFUSED)
     refuses(world.sign(), world, "NOTHING_ADMITTED", config)
-    assert {field.name for field in fields(config.gate)} == {"require_all"}
+    assert {field.name for field in fields(config.gate)} == {"require_all", "processes"}
 
 
 def test_pandera_drops_the_rows_that_are_invalid_and_goes_on(world: World) -> None:
