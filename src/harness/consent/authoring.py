@@ -1,5 +1,6 @@
 """Write manifest directories: tables, digests, signature; whole or not at all."""
 
+import ctypes
 import os
 import shutil
 import tempfile
@@ -127,7 +128,7 @@ def _index_entry(copies: bytes | None) -> IndexEntry | None:
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], Any]) -> None:
-    """Put a folder in place of another by renaming, so that no reader sees half of it.
+    """Put a folder in place of another, so that no reader sees half of it or, on Linux, none.
 
     Args:
         folder: the place.
@@ -138,15 +139,31 @@ def replace_folder(folder: Path, fill: Callable[[Path], Any]) -> None:
     try:
         target.chmod(0o755)
         fill(target)
-        if folder.exists():
-            old = target.with_name(f"{target.name}.old")
-            os.rename(folder, old)
+        if not folder.exists():
             os.rename(target, folder)
-            shutil.rmtree(old)
-        else:
-            os.rename(target, folder)
+        elif not _exchange(target, folder):
+            _rename_both(target, folder)
     finally:
         shutil.rmtree(target, ignore_errors=True)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False where kernel, C library or file system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    paths = map(os.fsencode, (one, other))
+    names = [argument for path in paths for argument in (_AT_FDCWD, path)]
+    return rename is not None and bool(rename(*names, _RENAME_EXCHANGE) == 0)
+
+
+def _rename_both(new: Path, folder: Path) -> None:
+    """Exchange two folders in two steps, between which none stands in the place."""
+    old = new.with_name(f"{new.name}.old")
+    os.rename(folder, old)
+    os.rename(new, folder)
+    shutil.rmtree(old)
 
 
 def content_row(
