@@ -4,7 +4,7 @@ import ctypes
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -101,30 +101,30 @@ def write_manifest(
         log: head of the withdrawals log that the tables take in, at least.
         copies: index of excluded content, see :mod:`harness.consent.copies`.
     """
-    files = draft.table_bytes()
+    tables = {f"{name}.jsonl": data for name, data in draft.table_bytes().items()}
     rows = {name: len(getattr(draft.tables, name)) for name in TABLES}
-    entries = tuple(
-        FileEntry(f"{name}.jsonl", sha256_hex(data), len(data), rows[name])
-        for name, data in files.items()
-    )
+    entries = tuple(map(_file_entry, tables.items(), rows.values()))
     head = Head(SCHEMA, epoch, prev, issued, expires, draft.issuer, draft.scope, draft.defaults,
                 draft.split, log, _index_entry(copies), entries, Counts(**rows))  # fmt: skip
     data = canonical_json(to_json(head))
-
-    def fill(target: Path) -> None:
-        for name, table in files.items():
-            (target / f"{name}.jsonl").write_bytes(table)
-        if copies is not None:
-            (target / COPIES).write_bytes(copies)
-        (target / HEAD).write_bytes(data)
-        (target / SIGNATURE).write_bytes(sign(statement(data), keys))
-
-    replace_folder(folder, fill)
+    index = {} if copies is None else {COPIES: copies}
+    files = tables | index | {HEAD: data, SIGNATURE: sign(statement(data), keys)}
+    replace_folder(folder, lambda target: _write_files(target, files))
     return head
+
+
+def _file_entry(file: tuple[str, bytes], rows: int) -> FileEntry:
+    name, data = file
+    return FileEntry(name, sha256_hex(data), len(data), rows)
 
 
 def _index_entry(copies: bytes | None) -> IndexEntry | None:
     return None if copies is None else IndexEntry(sha256_hex(copies), len(copies))
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], Any]) -> None:

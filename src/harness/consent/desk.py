@@ -49,56 +49,96 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError("FLAG", message, "", f"see {self.prog} --help")
 
 
+_Take = Callable[[_Parser], None]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="harness manifest", description="Make, check, sign, compare and trust manifests; "
         "docs/manifest.md says what they are.",
     )  # fmt: skip
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, work: Callable[[argparse.Namespace], int], text: str) -> _Parser:
-        found: _Parser = commands.add_parser(name, help=text, description=text)
-        found.set_defaults(work=work)
-        return found
-
-    keygen = command(
-        "keygen", _keygen, "make a private key for each role, a key for the index, and a trust root"
-    )
-    keygen.add_argument("folder", type=Path, help="for ROLE.pem and copies.key, mode 0600")
-    keygen.add_argument("trust", type=Path, help="the trust root, public; pin it on every node")
-    new = command("new", _new, "write an empty draft with the strictest terms")
-    new.add_argument("draft", type=Path)
-    lint = command("lint", _lint, "list every error and warning by file, row and field")
-    lint.add_argument("folder", type=Path, help="a draft, or a manifest directory")
-    sign = command("sign", _sign, "sign a draft as the next epoch of a manifest")
-    sign.add_argument("draft", type=Path)
-    sign.add_argument("manifest", type=Path, help="replaced as a whole")
-    _add(sign, "--key", "private keys of the role manifest", nargs="+", required=True)
-    _add(sign, "--log", "folder of the withdrawals log", required=True)
-    _add(sign, "--copies-key", "key of the index of excluded content, to find copies of it")
-    _add(sign, "--store", "content store, from which that index is made")
-    _add_trust(sign)
-    sign.add_argument("--hours", type=float, default=24.0, help="how long it holds (default 24)")
-    diff = command("diff", _diff, "compare two signed manifests by terms and rows")
-    diff.add_argument("old", type=Path)
-    diff.add_argument("new", type=Path)
-    _add_trust(diff)
-    log = command("log", _log, "add withdrawals to a log, or say anew that these are all")
-    log.add_argument("folder", type=Path)
-    _add(log, "--key", "private keys of the role log", nargs="+", required=True)
-    _add(log, "--add", "file of withdrawals, a JSON object a line")
-    _add_trust(log)
-    trust = command("trust-first", _trust_first, "vouch for an issuer's first manifest by hand")
-    trust.add_argument("manifest", type=Path)
-    trust.add_argument("--sha256", required=True,
-                       help="of MANIFEST.json, as the issuer told it elsewhere")  # fmt: skip
-    present = command("present", _present, "take the epochs that this place has missed, in order")
-    present.add_argument("manifest", type=Path, nargs="+", help="the oldest first")
-    for parser_ in (trust, present):
-        _add(parser_, "--log", "folder of the withdrawals log", required=True)
-        _add(parser_, "--state", "file of the last-seen state", required=True)
-        _add_trust(parser_)
+    for name, (work, take, text) in _commands().items():
+        command: _Parser = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(work=work)
+        take(command)
     return parser
+
+
+def _commands() -> dict[str, tuple[Callable[[argparse.Namespace], int], _Take, str]]:
+    """Name of each command to its work, what it takes, and what it is for."""
+    return {
+        "keygen": (
+            _keygen, _keygen_takes,
+            "make a private key for each role, a key for the index, and a trust root",
+        ),
+        "new": (_new, _new_takes, "write an empty draft with the strictest terms"),
+        "lint": (_lint, _lint_takes, "list every error and warning by file, row and field"),
+        "sign": (_sign, _sign_takes, "sign a draft as the next epoch of a manifest"),
+        "diff": (_diff, _diff_takes, "compare two signed manifests by terms and rows"),
+        "log": (_log, _log_takes, "add withdrawals to a log, or say anew that these are all"),
+        "trust-first": (
+            _trust_first, _trust_first_takes, "vouch for an issuer's first manifest by hand"
+        ),
+        "present": (
+            _present, _present_takes, "take the epochs that this place has missed, in order"
+        ),
+    }  # fmt: skip
+
+
+def _keygen_takes(command: _Parser) -> None:
+    command.add_argument("folder", type=Path, help="for ROLE.pem and copies.key, mode 0600")
+    command.add_argument("trust", type=Path, help="the trust root, public; pin it on every node")
+
+
+def _new_takes(command: _Parser) -> None:
+    command.add_argument("draft", type=Path)
+
+
+def _lint_takes(command: _Parser) -> None:
+    command.add_argument("folder", type=Path, help="a draft, or a manifest directory")
+
+
+def _sign_takes(command: _Parser) -> None:
+    command.add_argument("draft", type=Path)
+    command.add_argument("manifest", type=Path, help="replaced as a whole")
+    _add(command, "--key", "private keys of the role manifest", nargs="+", required=True)
+    _add(command, "--log", "folder of the withdrawals log", required=True)
+    _add(command, "--copies-key", "key of the index of excluded content, to find copies of it")
+    _add(command, "--store", "content store, from which that index is made")
+    _add_trust(command)
+    command.add_argument("--hours", type=float, default=24.0, help="how long it holds (default 24)")
+
+
+def _diff_takes(command: _Parser) -> None:
+    command.add_argument("old", type=Path)
+    command.add_argument("new", type=Path)
+    _add_trust(command)
+
+
+def _log_takes(command: _Parser) -> None:
+    command.add_argument("folder", type=Path)
+    _add(command, "--key", "private keys of the role log", nargs="+", required=True)
+    _add(command, "--add", "file of withdrawals, a JSON object a line")
+    _add_trust(command)
+
+
+def _trust_first_takes(command: _Parser) -> None:
+    command.add_argument("manifest", type=Path)
+    command.add_argument("--sha256", required=True,
+                         help="of MANIFEST.json, as the issuer told it elsewhere")  # fmt: skip
+    _add_state(command)
+
+
+def _present_takes(command: _Parser) -> None:
+    command.add_argument("manifest", type=Path, nargs="+", help="the oldest first")
+    _add_state(command)
+
+
+def _add_state(command: _Parser) -> None:
+    _add(command, "--log", "folder of the withdrawals log", required=True)
+    _add(command, "--state", "file of the last-seen state", required=True)
+    _add_trust(command)
 
 
 def _add(

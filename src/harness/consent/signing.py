@@ -250,27 +250,32 @@ def verify(
             ``*_KEY_NOT_YET_VALID``, ``*_SIG_INVALID``, ``*_SIG_THRESHOLD``, ``TRUST_INVALID``, or
             what :func:`records.parse` raises.
     """
-    value = strict_json(data, where)
-    envelope = parse(_Envelope, value, where)
-    if canonical_json(value) != data:
-        raise Refused(f"{family}_NONCANONICAL", "not in canonical form", where, "sign again")
-    if envelope.payloadType != PAYLOAD_TYPE:
-        _bad_signature(family, where)
-    payload = _decode(envelope.payload, family, where)
-    pinned, seen = trust.pinned(role), set()
+    envelope = _read_envelope(data, family, where)
+    payload, pinned = _decode(envelope.payload, family, where), trust.pinned(role)
+    message = pae(PAYLOAD_TYPE, payload)
     for signature in envelope.signatures:
         key = pinned.get(signature.keyid)
         if key is None:
             raise Refused(f"{family}_KEY_UNKNOWN", f"a signature by a key that is not pinned for "
                           f"{role}", where, "sign with a pinned key")  # fmt: skip
         _check_lifetime(key, at, family, where)
-        if not key.fits(_decode(signature.sig, family, where), pae(PAYLOAD_TYPE, payload)):
+        if not key.fits(_decode(signature.sig, family, where), message):
             _bad_signature(family, where)
-        seen.add(signature.keyid)
-    if len(seen) < trust.threshold(role) or len(seen) != len(envelope.signatures):
-        raise Refused(f"{family}_SIG_THRESHOLD", f"{len(seen)} of {trust.threshold(role)} keys "
-                      f"signed, each counted once", where, "have more of them sign")  # fmt: skip
+    signers, needed = {s.keyid for s in envelope.signatures}, trust.threshold(role)
+    if len(signers) < needed or len(signers) != len(envelope.signatures):
+        raise Refused(f"{family}_SIG_THRESHOLD", f"{len(signers)} of {needed} keys signed, each "
+                      "counted once", where, "have more of them sign")  # fmt: skip
     return payload
+
+
+def _read_envelope(data: bytes, family: str, where: str) -> _Envelope:
+    value = strict_json(data, where)
+    envelope = parse(_Envelope, value, where)
+    if canonical_json(value) != data:
+        raise Refused(f"{family}_NONCANONICAL", "not in canonical form", where, "sign again")
+    if envelope.payloadType != PAYLOAD_TYPE:
+        _bad_signature(family, where)
+    return envelope
 
 
 def _check_lifetime(key: TrustedKey, at: datetime, family: str, where: str) -> None:
