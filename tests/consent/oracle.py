@@ -408,11 +408,15 @@ def excluded_row_codes(case: Case, row: Row, m: str) -> set[str]:
     return codes
 
 
+DEFAULT_IGNORABLE = """
+    00AD 034F 061C 115F-1160 17B4-17B5 180B-180F 200B-200F 202A-202E 2060-206F 3164 FE00-FE0F
+    FEFF FFA0 FFF0-FFF8 1BCA0-1BCA3 1D173-1D17A E0000-E0FFF
+"""
 INVISIBLE = frozenset(
-    # zero-width
-    "\u200b\u200c\u200d\u2060\u2061\u2062\u2063\u2064\u2065\ufeff\u180e"
-    # direction marks
-    "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    chr(code)
+    for span in DEFAULT_IGNORABLE.split()
+    for first, _, last in [span.partition("-")]
+    for code in range(int(first, 16), int(last or first, 16) + 1)
 )
 APOSTROPHES = "‘’‛ʼ"
 

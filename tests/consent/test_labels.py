@@ -5,10 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent import oracle
+from harness.consent.copies import words
 from harness.consent.labels import _folded, is_confusable, label_key
 
 LABELS = st.text(
-    st.sampled_from("aAb\u00c4\u0410 \t|@'\u2019\u02bc\u200b\u202e\u212a\ufb01\u00df1.")
+    st.sampled_from(
+        "aAb\u00c4\u0410 \t|@'\u2019\u02bc\u200b\u202e\u212a\ufb01\u00df1.\u00ad\ufe0f\u3164"
+    )
 )
 
 
@@ -20,6 +23,18 @@ def test_the_key_is_that_of_the_page(label: str) -> None:
 @given(LABELS)
 def test_a_key_is_its_own_key(label: str) -> None:
     assert label_key(label_key(label)) == label_key(label)
+
+
+@given(st.characters())
+def test_what_is_invisible_in_a_label_is_so_in_words(character: str) -> None:
+    in_label = label_key(f"a{character}a") == "aa"
+    assert in_label == (words(f"a{character}a") == ["aa"]) == (character in oracle.INVISIBLE)
+
+
+@given(st.sampled_from(sorted(oracle.INVISIBLE)))
+def test_nothing_invisible_parts_two_labels(character: str) -> None:
+    assert label_key(f"A{character}da") == label_key("ada")
+    assert words(f"A{character}da") == ["ada"]
 
 
 @given(st.text(st.characters(max_codepoint=127)))

@@ -62,6 +62,7 @@ def test_only_the_dropped_persons_turns_are_denied(
         ('Reacted to "my own words" with \N{THUMBS UP SIGN}', True),
         ("Replying to \u201cmy own wo...\u201d\n\nyes", True),
         ('Replying to "hello"\n\nyes', False),
+        ('\u2060Reacted\u00ad to "my \u200bown words" with !', True),
         ('Reacted to "never said here" with !', True),  # it may be of anybody
         ("I reacted to that", False),
     ],
@@ -69,7 +70,9 @@ def test_only_the_dropped_persons_turns_are_denied(
 def test_a_quote_is_as_its_author(
     text: str, denied: bool, people: list[ParticipantRow], defaults: Defaults
 ) -> None:
-    said = turns(("Ada", "hello everybody"), ("Bo", "my own words, all of them"), ("Ada", text))
+    said = turns(
+        ("Ada", "hello everybody"), ("Bo", "\ufeffmy own\u200d words, all of them"), ("Ada", text)
+    )
     found = judge(said, without_bo(people), {}, defaults)
     assert ("QUOTES_DROPPED" in found.turns[2]) is denied
 

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from harness.consent.invisible import visible
 from harness.errors import Refused
 
 U64 = npt.NDArray[np.uint64]
@@ -37,12 +38,6 @@ MIN_KEY_BYTES = 32
 _MARKER = re.compile(r"\{[a-z]+\}")  # {vocalsound}: markup of QMSum, which no copy needs to keep
 _ASCII = bytes(
     ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256)
-)
-# Unicode's Default_Ignorable_Code_Point: invisible, so that it must not cut a word in two.
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 # Scripts that put no space between words: Thai, Lao, Myanmar, Khmer, kana, Han.
 _UNSPACED = (
@@ -65,7 +60,7 @@ def words(text: str) -> list[str]:
         text = _MARKER.sub(" ", text)
     if text.isascii():  # the same, ten times as fast
         return text.encode().translate(_ASCII).decode().split()
-    return _WORD.findall(_caseless(_INVISIBLE.sub("", text)))
+    return _WORD.findall(_caseless(visible(text)))
 
 
 def _caseless(text: str) -> str:

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from harness.consent.bits import Mask
 from harness.consent.columns import letters, rows_with
+from harness.consent.invisible import visible
 
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\u061c\u180e\ufeff]")
 _APOSTROPHES = re.compile("[\u2018\u2019\u201b\u02bc]")
 _SCRIPTS = frozenset({"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE"})
 
@@ -30,7 +30,7 @@ def label_key(label: str) -> str:
 
 
 def _folded(label: str) -> str:
-    text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", label)).casefold()
+    text = visible(unicodedata.normalize("NFKC", label)).casefold()
     return _APOSTROPHES.sub("'", unicodedata.normalize("NFKC", text))
 
 

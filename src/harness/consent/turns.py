@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.consent.head import Defaults, Mode
+from harness.consent.invisible import visible
 from harness.consent.labels import label_key
 from harness.consent.reasons import in_order
 from harness.consent.records import Alias, ParticipantRow
@@ -21,7 +22,6 @@ _QUOTE = re.compile(
     r"(?:\.\.\.|\u2026)?[\"\u201d]",
     re.DOTALL,
 )
-_LEADING = " \t\r\n\u200b\u200e\u200f\ufeff"
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _NAME = re.compile(r"[^\W\d_]{2,}")
 
@@ -119,13 +119,15 @@ def _whole(codes: Sequence[set[str]], defaults: Defaults) -> tuple[str, ...]:
 def _quoted(turns: Sequence[Turn]) -> list[list[str] | None]:
     """Labels of those whom each turn quotes: none, or None where a quote is of nobody known."""
     found: list[list[str] | None] = []
-    for place, turn in enumerate(turns):
-        quote = _QUOTE.match(turn.text.lstrip(_LEADING))
+    texts = [visible(turn.text).strip() for turn in turns]
+    for place, text in enumerate(texts):
+        quote = _QUOTE.match(text)
         if quote is None:
             found.append([])
             continue
         words = quote["words"].strip()
-        authors = [t.speaker for t in turns[:place] if words and t.text.strip().startswith(words)]
+        earlier = zip(turns[:place], texts, strict=False)
+        authors = [turn.speaker for turn, said in earlier if words and said.startswith(words)]
         found.append(authors or None)
     return found
 
