@@ -11,8 +11,16 @@ from harness.consent import gate
 from harness.consent.authoring import content_row, write_manifest
 from harness.consent.copies import digest_utterance, words
 from harness.consent.drafting import index_excluded
+from harness.consent.manifest import Mode
 from harness.consent.present import Source, trust_first
-from harness.consent.records import ALL, ExclusionRule, RuleKind, RuleScope, RuleSource
+from harness.consent.records import (
+    ALL,
+    Alias,
+    ExclusionRule,
+    RuleKind,
+    RuleScope,
+    RuleSource,
+)
 from harness.errors import Refused
 from harness.meetings.model import Modality
 
@@ -38,6 +46,22 @@ def exclude(world: World, kind: RuleKind, value: str, *scope: Any) -> None:
     rule = ExclusionRule("r", kind, value, RuleScope(*(scope or EVERYWHERE)), world.start, None,
                          RuleSource.COURT, world.start)  # fmt: skip
     world.append("exclusions", rule)
+
+
+def with_summaries(world: World, config: Config) -> None:
+    """Every meeting's transcript is an AI summary too, and both are asked for."""
+    both = (Modality.TRANSCRIPT, Modality.SUMMARY_AI)
+    rows = [replace(row, modality=Modality.SUMMARY_AI) for row in world.draft.tables.content]
+    world.append("content", *rows)
+    world.draft = replace(world.draft, scope=replace(world.draft.scope, modalities=both))
+    world.edit("policies", lambda r: True, modalities=both)
+    world.edit("consent", lambda r: True, modalities=both)
+    config.job.modalities = [str(m) for m in both]
+
+
+def per_speaker(world: World) -> None:
+    defaults = replace(world.draft.defaults, mode=Mode.PER_SPEAKER, min_speakers=1)
+    world.draft = replace(world.draft, defaults=defaults)
 
 
 def sign(world: World, *, key: bytes | None = KEY, index: bool = True) -> Source:
@@ -134,16 +158,39 @@ def test_an_excluded_source_reaches_what_is_made_from_it(kind: str, world: World
 
 def test_a_summary_of_an_excluded_turn_is_excluded(world: World, config: Config) -> None:
     say(world, "m0", "one", "two")
-    row = next(r for r in world.draft.tables.content if r.meeting_id == "m0")
-    world.append("content", replace(row, modality=Modality.SUMMARY_AI))
-    both = (Modality.TRANSCRIPT, Modality.SUMMARY_AI)
-    world.draft = replace(world.draft, scope=replace(world.draft.scope, modalities=both))
-    world.edit("policies", lambda r: True, modalities=both)
-    world.edit("consent", lambda r: True, modalities=both)
-    config.job.modalities = [str(m) for m in both]
+    with_summaries(world, config)
     exclude(world, RuleKind.TURN, "transcript/1", ("m0",), *EVERYWHERE[1:])
     rows = gate.decide(sign(world), config, world.now).rows.to_pylist()
     codes = {(r["modality"], r["turn"]): r["codes"] for r in rows if r["meeting_id"] == "m0"}
     assert codes["transcript", 0] == []
     assert codes["transcript", 1] == ["EXCLUDED_TURN"]
     assert codes["summary_ai", 0] == codes["summary_ai", 1] == ["EXCLUDED_DERIVED_FROM"]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_an_alias_of_an_excluded_label_is_not_read_as_somebody_else(
+    mode: Mode, world: World, config: Config
+) -> None:
+    with_summaries(world, config)
+    world.draft = replace(world.draft, defaults=replace(world.draft.defaults, mode=mode))
+    world.append("aliases", Alias("s", "Bo ", ("b" * 32,)))
+    world.edit("participants", lambda row: row.label == "Bo", label="Robert")
+    assert gate.admit(world.sign(), config, world.now).train
+    exclude(world, RuleKind.LABEL, "bo")
+    rows = gate.decide(world.sign(), config, world.now).rows.to_pylist()
+    codes = {(r["modality"], r["turn"]): r["codes"] for r in rows if r["meeting_id"] == "m0"}
+    if mode is Mode.UNANIMOUS:
+        assert codes == {("meeting", -1): ["EXCLUDED_LABEL"]}
+    else:
+        assert codes["transcript", 0] == []
+        assert codes["transcript", 1] == ["EXCLUDED_LABEL"]
+        assert "QUOTES_DROPPED" in codes["summary_ai", 0]
+
+
+def test_a_new_rule_about_a_label_is_seen_while_training(world: World, config: Config) -> None:
+    world.append("aliases", Alias("s", "Bo", ("b" * 32,)))
+    world.edit("participants", lambda row: row.label == "Bo", label="Robert")
+    per_speaker(world)
+    before = gate.admit(world.sign(), config, world.now).authority.footprint
+    exclude(world, RuleKind.LABEL, "bo")
+    assert gate.admit(world.sign(), config, world.now).authority.footprint != before

@@ -135,3 +135,27 @@ def test_two_aliases_of_one_label_mean_all_whom_either_names(
     aliases = (Alias("s", "Room 5", (bo,)), Alias("s", "ROOM 5", (ada,)))
     found = judge(turns(("room 5", "words")), without_bo(people, *aliases), {}, defaults)
     assert found.turns == (("SPEAKER_DROPPED",),)
+
+
+def test_an_excluded_label_that_only_an_alias_names_is_left_out(
+    people: list[ParticipantRow], defaults: Defaults
+) -> None:
+    willing = [Person(person, False) for person in people]
+    alias = Alias("s", "Robert", (str(people[1].subject_key),))
+    said = turns(("robert", "my own words"), ("Ada", 'Replying to "my own"'), ("Bo", "Rob, ROBERT"),
+                 ("Ada", 'Reacted to "words of nobody"'))  # fmt: skip
+    voices = Voices(willing, [alias], ["ROBERT "])
+    found = judge(said, voices, {}, defaults)
+    quoted = ("QUOTES_DROPPED",)
+    assert found.turns == (("EXCLUDED_LABEL",), quoted, (), quoted)
+    assert found.texts[2] == f"Rob, {MASK}"
+    whole = judge(said, voices, {}, replace(defaults, mode=Mode.UNANIMOUS))
+    assert whole.codes == ("EXCLUDED_LABEL",)
+    for other in (Voices(willing, [alias]), Voices(willing, [alias], ["Bobby"])):
+        assert judge(said, other, {}, defaults).turns == ((),) * 4
+
+
+def test_an_excluded_label_of_nobody_here_leaves_nobody_out(people: list[ParticipantRow]) -> None:
+    willing = [Person(person, False) for person in people]
+    assert Voices(willing, [Alias("s", "Eve", ("e" * 32,))], ["Eve"]).left_out == []
+    assert Voices(willing, [], ["Bo"]).left_out == []  # the row is denied or dropped by itself

@@ -23,8 +23,8 @@ Matches = tuple[Numbers, Numbers]
 """Numbers of rules, and of the rows that they match: meetings, or roster rows."""
 
 _ABOUT_PEOPLE = (RuleKind.SUBJECT, RuleKind.DOMAIN, RuleKind.LABEL)
-OF_TURNS = frozenset({RuleKind.TURN, RuleKind.UTTERANCE})
-"""Kinds of rules that are about turns; they are matched when content is opened."""
+OF_TURNS = frozenset({RuleKind.TURN, RuleKind.UTTERANCE, RuleKind.LABEL})
+"""Kinds of rules that are matched when content is opened; labels are then those of aliases."""
 _BY_ID = (RuleKind.MEETING, RuleKind.SERIES, RuleKind.ACCOUNT)
 _BY_CONDITION = (RuleKind.DATE_RANGE, RuleKind.MODALITY, RuleKind.JURISDICTION)
 

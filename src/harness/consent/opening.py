@@ -142,6 +142,7 @@ class ContentReader:
         self.store, self.rows, self.rulings = source.store, rows, rulings
         self.defaults = manifest.head.defaults
         self._turn_rules = [r for r in rulings.rules if r.kind is RuleKind.TURN]
+        self._label_rules = [r for r in rulings.rules if r.kind is RuleKind.LABEL]
         self._repeats = Repeats(source, manifest.copies, rulings.rules)
 
     def read(self, numbers: Iterable[int]) -> Iterator[tuple[int, Mapping[Modality, Opened]]]:
@@ -162,10 +163,11 @@ class ContentReader:
         turns = read_turns(self.store, self.rows.content(number)[modality])
         dropped = self.rulings.dropped_labels(number, modality)
         people = [Person(p, p.label in dropped) for p in self.rows.roster(number)]
-        voices = Voices(people, self.rows.aliases(meeting.series_id))
         kinds = self.rulings.with_origins(number, modality)
+        labels = [r.value for r in self._label_rules if _concerns(r, meeting.meeting_id, kinds)]
+        voices = Voices(people, self.rows.aliases(meeting.series_id), labels)
         excluded = self._excluded(meeting.meeting_id, modality, kinds, turns)
-        if modality in RETELLING and any(person.dropped for person in people):
+        if modality in RETELLING and voices.left_out:
             for place in range(len(turns)):
                 excluded[place].append("QUOTES_DROPPED")
         verdicts = judge(turns, voices, excluded, self.defaults)

@@ -17,6 +17,8 @@ from harness.consent.records import Alias, ParticipantRow
 from harness.meetings.model import Turn
 
 MASK = "[name]"
+_OF_SPEAKERS = frozenset({"SUBJECT_UNRESOLVED", "EXCLUDED_LABEL"})
+"""Codes about a turn's speaker that no row of the roster has shown: in mode unanimous of all."""
 _QUOTE = re.compile(
     r"\A(?:Reacted to|Replying to|Removed an? .{1,40} reaction from) [\"\u201c](?P<words>.*?)"
     r"(?:\.\.\.|\u2026)?[\"\u201d]",
@@ -60,10 +62,18 @@ class Voices:
     Args:
         people: its roster.
         aliases: of its series.
+        excluded: labels that exclusion rules name.
+
+    Attributes:
+        left_out: labels of those whose turns may not be used: of dropped rows, and excluded ones
+            that stand by an alias for somebody on the roster.
     """
 
-    def __init__(self, people: Sequence[Person], aliases: Iterable[Alias]) -> None:
-        self.people = people
+    def __init__(
+        self, people: Sequence[Person], aliases: Iterable[Alias], excluded: Iterable[str] = ()
+    ) -> None:
+        self.people, self._excluded = people, frozenset(map(label_key, excluded))
+        self.left_out = [person.row.label for person in people if person.dropped]
         self._by_label: dict[str, list[Person]] = defaultdict(list)
         by_subject: dict[str, list[Person]] = defaultdict(list)
         for person in people:
@@ -73,6 +83,13 @@ class Voices:
         for alias in aliases:  # two of one label mean all whom either names
             groups = [by_subject.get(key, []) for key in alias.subject_keys]
             self._aliases[label_key(alias.label)] += groups
+            if self.excludes(alias.label) and any(groups):
+                self.left_out.append(alias.label)
+
+    def excludes(self, label: str) -> bool:
+        """Whether a label is excluded; one of a row is not, as the row is denied or dropped."""
+        key = label_key(label)
+        return key in self._excluded and key not in self._by_label
 
     def of(self, label: str) -> Sequence[Person]:
         """The people behind a label; nobody where one of them is not on the roster."""
@@ -92,7 +109,7 @@ def judge(
         turns: as they were read.
         voices: of the meeting.
         excluded: codes of turns that are excluded by their place, their words or as copies.
-        defaults: of the manifest; in mode unanimous an unresolved speaker denies the whole.
+        defaults: of the manifest; in mode unanimous an unresolved or excluded speaker denies all.
     """
     codes = [{*excluded.get(place, ())} for place in range(len(turns))]
     for found, turn, quoted in zip(codes, turns, _quoted(turns), strict=True):
@@ -101,6 +118,8 @@ def judge(
             found.add("SUBJECT_UNRESOLVED")
         if any(person.dropped for person in people):
             found.add("SPEAKER_DROPPED")
+        if voices.excludes(turn.speaker):
+            found.add("EXCLUDED_LABEL")
         if _quotes_dropped(quoted, voices):
             found.add("QUOTES_DROPPED")
     whole = _whole(codes, defaults)
@@ -110,8 +129,7 @@ def judge(
 
 def _whole(codes: Sequence[set[str]], defaults: Defaults) -> tuple[str, ...]:
     if defaults.mode is Mode.UNANIMOUS:
-        unresolved = any("SUBJECT_UNRESOLVED" in found for found in codes)
-        return ("SUBJECT_UNRESOLVED",) if unresolved else ()
+        return in_order({code for found in codes for code in found & _OF_SPEAKERS})
     denied = sum(bool(found) for found in codes)
     return ("TOO_MUCH_DROPPED",) if denied * 100 > defaults.max_dropped_percent * len(codes) else ()
 
@@ -133,16 +151,16 @@ def _quoted(turns: Sequence[Turn]) -> list[list[str] | None]:
 
 
 def _quotes_dropped(labels: list[str] | None, voices: Voices) -> bool:
-    """Whether somebody dropped may be quoted; a quote of nobody known may be anybody's."""
+    """Whether somebody left out may be quoted; a quote of nobody known may be anybody's."""
     if labels is None or not voices.people:
-        return any(person.dropped for person in voices.people)
-    people = [voices.of(label) for label in labels]
+        return bool(voices.left_out)
+    people = [() if voices.excludes(label) else voices.of(label) for label in labels]
     return any(not found or any(person.dropped for person in found) for found in people)
 
 
 def _masked(texts: Sequence[str], voices: Voices) -> tuple[str, ...]:
-    """Texts in which the names of dropped people are masked, each part of a name by itself."""
-    names = _names(person for person in voices.people if person.dropped)
+    """Texts in which the names of who is left out are masked, each part of a name by itself."""
+    names = _names(voices.left_out)
     if not names:
         return tuple(texts)
     words = "|".join(map(_spelling, sorted(names, key=len, reverse=True)))
@@ -156,6 +174,6 @@ def _spelling(name: str) -> str:
     return word if _UNSPACED.match(name) else rf"(?<!\w){word}(?!\w)"
 
 
-def _names(people: Iterable[Person]) -> set[str]:
-    parts = {part for person in people for part in _NAME.findall(person.row.label)}
+def _names(labels: Iterable[str]) -> set[str]:
+    parts = {part for label in labels for part in _NAME.findall(label)}
     return {form for part in parts for form in (part, part.casefold(), part.upper())}
