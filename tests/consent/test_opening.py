@@ -11,7 +11,7 @@ from harness.consent import gate
 from harness.consent.authoring import content_row, write_manifest
 from harness.consent.copies import digest_utterance, words
 from harness.consent.drafting import index_excluded
-from harness.consent.manifest import Mode
+from harness.consent.head import Mode
 from harness.consent.present import Source, trust_first
 from harness.consent.records import (
     ALL,
