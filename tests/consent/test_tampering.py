@@ -721,7 +721,6 @@ def test_a_trust_root_that_is_no_file_pins_nobody(
     refuses(signed, "TRUST_MISSING")
 
 
-@pytest.mark.xfail(strict=True, raises=Waited, reason="load_trust reads whatever is there: defect")
 def test_nothing_waits_for_a_trust_root_that_is_a_pipe(signed: Signed) -> None:
     signed.source.trust.unlink()
     os.mkfifo(signed.source.trust)
@@ -886,12 +885,11 @@ def test_small_files_have_limits(name: str, code: str, signed: Signed, refuses: 
 
 
 @pytest.mark.parametrize("name", TABLE_FILES)
-def test_tables_have_a_limit(
-    name: str, signed: Signed, refuses: Refuses, monkeypatch: pytest.MonkeyPatch
+def test_no_more_of_a_table_is_read_than_was_signed(
+    name: str, signed: Signed, refuses: Refuses
 ) -> None:
-    monkeypatch.setattr(manifest, "TABLE_LIMIT", 1 << 16)
     os.truncate(signed.path(name), 1 << 36)
-    refuses(signed, "MANIFEST_TOO_LARGE")
+    refuses(signed, "MANIFEST_HASH_MISMATCH")
 
 
 def test_a_table_that_is_said_to_be_too_large_is_not_opened(
@@ -906,11 +904,10 @@ def test_log_and_index_have_limits(
     signed: Signed, refuses: Refuses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(withdrawals, "LOG_LIMIT", 1 << 16)
-    monkeypatch.setattr(manifest, "INDEX_LIMIT", 1 << 16)
     os.truncate(signed.path(LOG), 1 << 36)
     refuses(signed, "WITHDRAWALS_TOO_LARGE")
     os.truncate(signed.path(COPIES), 1 << 36)
-    refuses(signed, "MANIFEST_TOO_LARGE")
+    refuses(signed, "MANIFEST_HASH_MISMATCH")
 
 
 def test_content_is_no_larger_than_was_signed(signed: Signed, refuses: Refuses) -> None:
@@ -1255,7 +1252,6 @@ def test_an_excluded_label_is_found_however_it_is_written(label: str, world: Wor
     assert codes_of(world) == {"EXCLUDED_LABEL"}
 
 
-@pytest.mark.xfail(strict=True, reason="label_key keeps some default-ignorable characters: defect")
 @pytest.mark.parametrize(
     "mark",
     ["\N{SOFT HYPHEN}", "\N{COMBINING GRAPHEME JOINER}", "\N{HANGUL FILLER}",

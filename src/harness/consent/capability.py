@@ -5,6 +5,7 @@ Only :mod:`harness.consent.gate` holds the key that makes them.
 """
 
 from dataclasses import InitVar, dataclass
+from typing import NoReturn
 
 
 class _Key:
@@ -93,6 +94,9 @@ class Admitted:
     def __post_init__(self, key: _Key) -> None:
         _only_the_gate(key)
 
+    def __reduce__(self) -> NoReturn:
+        _never_copied()
+
 
 @dataclass(frozen=True)
 class Evaluable:
@@ -106,6 +110,9 @@ class Evaluable:
     def __post_init__(self, key: _Key) -> None:
         _only_the_gate(key)
 
+    def __reduce__(self) -> NoReturn:
+        _never_copied()
+
 
 @dataclass(frozen=True)
 class LeakTest:
@@ -117,6 +124,14 @@ class LeakTest:
 
     def __post_init__(self, key: _Key) -> None:
         _only_the_gate(key)
+
+    def __reduce__(self) -> NoReturn:
+        _never_copied()
+
+
+def _never_copied() -> NoReturn:
+    """A copy, or a pickle, would be a permission that the gate did not make."""
+    raise TypeError("a permission cannot be copied or stored: ask the gate again")
 
 
 def _only_the_gate(key: _Key) -> None:

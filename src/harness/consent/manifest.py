@@ -1,5 +1,6 @@
 """Load a manifest directory: signature, freshness, digests, then rows; anything off refuses."""
 
+import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from harness.consent.head import (
     Tables,
 )
 from harness.consent.parts import LARGE, PartRows, Parts, check_layout, tables_of_parts
-from harness.consent.reading import read_once
+from harness.consent.reading import read_bound, read_once
 from harness.consent.records import ALL, ExclusionRule, RuleKind, parse, parse_lines, unique
 from harness.consent.signing import KeyRole, TrustRoot, verify
 from harness.digest import canonical_json, sha256_hex, strict_json
@@ -67,18 +68,24 @@ def load(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
 
 def load_at_any_time(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
     """As :func:`load`, also where it has expired: to compare, renew or explain, not to permit."""
-    for name in (HEAD, SIGNATURE):
-        if not (folder / name).is_file():
-            raise Refused("MANIFEST_MISSING", "no signed manifest", name,
-                          "make and sign one, or correct data.manifest")  # fmt: skip
-    data = read_once(folder, HEAD, HEAD_LIMIT, "MANIFEST")
-    _check_signature(data, read_once(folder, SIGNATURE, 2 * HEAD_LIMIT, "MANIFEST"), trust, now)
+    data = _read_or_missing(folder, HEAD, HEAD_LIMIT)
+    _check_signature(data, _read_or_missing(folder, SIGNATURE, 2 * HEAD_LIMIT), trust, now)
     head = _read_head(data)
     tables, parts = _read_tables(folder, head)
     if parts is None:  # parts are checked when they are decided
         check_references(head.scope.purposes, tables)
     index = _read_index(folder, head)
     return Manifest(head, sha256_hex(data), trust.sha256, tables, parts, index)
+
+
+def _read_or_missing(folder: Path, name: str, limit: int) -> bytes:
+    try:
+        return read_once(folder, name, limit, "MANIFEST")
+    except Refused as error:
+        if error.code != "MANIFEST_FILE_MISSING":
+            raise
+        raise Refused("MANIFEST_MISSING", "no signed manifest", name,
+                      "make and sign one, or correct data.manifest") from None  # fmt: skip
 
 
 def statement(data: bytes) -> bytes:
@@ -122,7 +129,7 @@ def _read_tables(folder: Path, head: Head) -> tuple[Tables, Parts | None]:
     names = {f"{table}.jsonl": table for table in TABLES if table not in of_parts}
     known = {*names, *(name for files in of_parts.values() for name in files)}
     bound = {HEAD, SIGNATURE, *([COPIES] if head.copies else [])}
-    present = {path.name for path in folder.iterdir()} - bound
+    present = set(os.listdir(folder)) - bound
     for name in sorted((present | listed.keys()) - known) + sorted(present - listed.keys()):
         raise Refused("MANIFEST_FILE_EXTRA", "a file that the manifest does not bind",
                       name.encode("unicode_escape").decode(), "remove it")  # fmt: skip
@@ -142,20 +149,15 @@ def _read_tables(folder: Path, head: Head) -> tuple[Tables, Parts | None]:
 def _read_index(folder: Path, head: Head) -> bytes | None:
     if head.copies is None:
         return None
-    data = read_once(folder, COPIES, INDEX_LIMIT, "MANIFEST")
-    if len(data) != head.copies.bytes or sha256_hex(data) != head.copies.sha256:
-        raise Refused("MANIFEST_HASH_MISMATCH", "the index is not the one that was signed", COPIES,
-                      "restore it or have it signed again")  # fmt: skip
-    return data
+    if head.copies.bytes > INDEX_LIMIT:
+        raise Refused("MANIFEST_TOO_LARGE", f"more than {INDEX_LIMIT} bytes", COPIES)
+    return read_bound(folder, COPIES, head.copies.bytes, head.copies.sha256)
 
 
 def _read_table(folder: Path, entry: FileEntry, table: str, head: Head) -> tuple[Any, ...]:
     if entry.bytes > TABLE_LIMIT:
         raise Refused("MANIFEST_TOO_LARGE", f"more than {TABLE_LIMIT} bytes", entry.path)
-    data = read_once(folder, entry.path, TABLE_LIMIT, "MANIFEST")
-    if len(data) != entry.bytes or sha256_hex(data) != entry.sha256:
-        raise Refused("MANIFEST_HASH_MISMATCH", "a table is not the one that was signed",
-                      entry.path, "restore it or have it signed again")  # fmt: skip
+    data = read_bound(folder, entry.path, entry.bytes, entry.sha256)
     kind, key = TABLES[table]
     rows = parse_lines(kind, data, entry.path)
     if not len(rows) == entry.rows == getattr(head.counts, table):

@@ -22,8 +22,7 @@ from harness.consent.frame import Frame
 from harness.consent.head import TABLES, Counts, FileEntry
 from harness.consent.names import repeated
 from harness.consent.parquet import BYTES_LIMIT, ROWS_LIMIT, read_part, to_rows
-from harness.consent.reading import read_once
-from harness.digest import sha256_hex
+from harness.consent.reading import read_bound
 from harness.errors import Refused
 
 BY_MEETING = ("meetings", "participants", "content", "split")
@@ -58,10 +57,7 @@ class Parts:
             Refused: ``MANIFEST_*``, ``SCHEMA_INVALID``.
         """
         entry = self.files[table][part]
-        data = read_once(self.folder, entry.path, BYTES_LIMIT, "MANIFEST")
-        if len(data) != entry.bytes or sha256_hex(data) != entry.sha256:
-            raise Refused("MANIFEST_HASH_MISMATCH", "a table is not the one that was signed",
-                          entry.path, "restore it or have it signed again")  # fmt: skip
+        data = read_bound(self.folder, entry.path, entry.bytes, entry.sha256)
         rows = read_part(TABLES[table][0], data, entry.path)
         if rows.num_rows != entry.rows:
             raise Refused("MANIFEST_COUNT_MISMATCH", f"{rows.num_rows} rows, another number was "

@@ -9,11 +9,14 @@ from pathlib import Path
 from harness.consent import state, withdrawals
 from harness.consent.head import LogHead, Tables
 from harness.consent.manifest import Manifest, load, load_at_any_time
+from harness.consent.reading import read_once
 from harness.consent.records import ConsentEvent
 from harness.consent.signing import TrustRoot, load_trust
 from harness.consent.state import Observation, Seen, TrustFirst
 from harness.consent.withdrawals import Log
 from harness.errors import Refused
+
+_KEY_LIMIT = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,10 @@ def read_copies_key(source: Source) -> bytes:
     """
     try:
         if source.copies_key is not None:
-            return bytes.fromhex(source.copies_key.read_text("ascii").strip())
-    except (OSError, ValueError):
+            path = source.copies_key.resolve()
+            data = read_once(path.parent, path.name, _KEY_LIMIT, "INDEX")
+            return bytes.fromhex(data.decode("ascii").strip())
+    except (OSError, Refused, ValueError):
         pass
     raise Refused("INDEX_KEY_MISSING", "the manifest excludes words, and their key is not here",
                   "data.copies_key", "name the file with the key in hexadecimal")  # fmt: skip

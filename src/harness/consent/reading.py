@@ -5,6 +5,7 @@ import re
 import stat
 from pathlib import Path
 
+from harness.digest import sha256_hex
 from harness.errors import Refused
 
 
@@ -30,6 +31,30 @@ def read_once(root: Path, relative: str, limit: int, family: str) -> bytes:
         os.close(descriptor)
     if len(data) > limit:
         raise Refused(f"{family}_TOO_LARGE", f"more than {limit} bytes", relative)
+    return data
+
+
+def read_bound(root: Path, relative: str, size: int, sha256: str) -> bytes:
+    """Read a file of a manifest whose size and digest are signed; never more than that size.
+
+    Args:
+        root: the manifest directory.
+        relative: name of the file.
+        size: in bytes.
+        sha256: of its bytes.
+
+    Raises:
+        Refused: ``MANIFEST_HASH_MISMATCH`` for other bytes, and as :func:`read_once`.
+    """
+    try:
+        data = read_once(root, relative, size, "MANIFEST")
+    except Refused as error:
+        if error.code != "MANIFEST_TOO_LARGE":
+            raise
+        data = b""
+    if len(data) != size or sha256_hex(data) != sha256:
+        raise Refused("MANIFEST_HASH_MISMATCH", "a file is not the one that was signed", relative,
+                      "restore it or have it signed again")  # fmt: skip
     return data
 
 

@@ -544,7 +544,7 @@ def _check_order(row: Any) -> None:
             raise ValueError(problem)
 
 
-_PLAIN_TEXT = r"[^\x00-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
+_PLAIN_TEXT = r"[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+"
 
 
 @functools.cache

@@ -21,12 +21,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
+from harness.consent.reading import read_once
 from harness.consent.records import Sha256, parse, record, to_json, unique
 from harness.digest import canonical_json, sha256_hex, strict_json
 from harness.errors import Refused
 from harness.rundir import write_bytes
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+TRUST_LIMIT = 1024 * 1024
 TRUST_SCHEMA = "harness/trust/v1"
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 FAR_OFF = datetime(2126, 1, 1, tzinfo=UTC)
@@ -202,8 +204,8 @@ def load_trust(path: Path) -> TrustRoot:
         Refused: ``TRUST_MISSING``, ``TRUST_INVALID`` or what :func:`records.parse` raises.
     """
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = read_once(path.resolve().parent, path.resolve().name, TRUST_LIMIT, "TRUST")
+    except (OSError, Refused):
         raise Refused("TRUST_MISSING", "no trust root", path.name,
                       "set HARNESS_TRUST to the file with the pinned keys") from None  # fmt: skip
     trust = parse(TrustRoot, strict_json(data, path.name), path.name)
