@@ -12,7 +12,9 @@ import pytest
 from harness import cli
 from harness.config import Config
 from harness.consent import gate
+from harness.consent.authoring import lines
 from harness.consent.drafting import TERMS, Terms
+from harness.consent.head import TABLES
 from harness.consent.present import Source
 from harness.consent.records import to_json
 from harness.digest import canonical_json
@@ -58,13 +60,14 @@ class Desk:
         terms = Terms(draft.issuer, draft.scope, ages, draft.split)
         (self.folder / "draft" / TERMS).write_text(json.dumps(to_json(terms)))
         until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=36500)
-        for name, data in draft.table_bytes().items():
+        for name in TABLES:
+            data = lines(getattr(draft.tables, name))
             rows = [json.loads(line) for line in data.splitlines()]
             for row in rows:
                 row |= {"valid_until": to_json(until)} if name == "consent" else {}
                 row |= {"reviewed_on": to_json(until)} if name == "jurisdictions" else {}
-            lines = b"".join(canonical_json(row) + b"\n" for row in rows)
-            (self.folder / "draft" / f"{name}.jsonl").write_bytes(lines)
+            edited = b"".join(canonical_json(row) + b"\n" for row in rows)
+            (self.folder / "draft" / f"{name}.jsonl").write_bytes(edited)
 
 
 @pytest.fixture

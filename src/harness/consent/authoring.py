@@ -4,14 +4,18 @@ import ctypes
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from harness.consent.columns import to_arrow
 from harness.consent.content import parse_turns
 from harness.consent.head import (
     COPIES,
@@ -29,7 +33,9 @@ from harness.consent.head import (
     Scope,
     Tables,
 )
+from harness.consent.layout import lay_out
 from harness.consent.manifest import Manifest, statement
+from harness.consent.parts import LARGE
 from harness.consent.reading import read_once
 from harness.consent.records import NONE, ContentRow, to_json
 from harness.consent.signing import sign
@@ -38,6 +44,8 @@ from harness.meetings.model import Modality
 
 NO_WITHDRAWALS = LogHead(0, None)
 CONTENT_LIMIT = 64 * 1024 * 1024
+JSONL_ROWS = 100_000
+_ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -50,23 +58,17 @@ class Draft:
     split: Draw
     tables: Tables
 
-    def table_bytes(self) -> dict[str, bytes]:
-        """Table name to the bytes of its JSONL file."""
-        return {
-            name: b"".join(
-                canonical_json(to_json(row)) + b"\n" for row in getattr(self.tables, name)
-            )
-            for name in TABLES
-        }
-
     def says_the_same_as(self, head: Head) -> bool:
         """Whether a signed manifest has the same terms, and the same tables beside content.
 
         A changed content file is for the gate to refuse, never a reason to sign again.
         """
         entries = {e.path: e.sha256 for e in head.files if e.path != "content.jsonl"}
-        tables = {name: data for name, data in self.table_bytes().items() if name != "content"}
-        mine = {f"{name}.jsonl": sha256_hex(data) for name, data in tables.items()}
+        mine = {
+            f"{name}.jsonl": sha256_hex(lines(getattr(self.tables, name)))
+            for name in TABLES
+            if name != "content"
+        }
         terms = (self.issuer, self.scope, self.defaults, self.split)
         return mine == entries and terms == (head.issuer, head.scope, head.defaults, head.split)
 
@@ -101,30 +103,58 @@ def write_manifest(
         log: head of the withdrawals log that the tables take in, at least.
         copies: index of excluded content, see :mod:`harness.consent.copies`.
     """
-    tables = {f"{name}.jsonl": data for name, data in draft.table_bytes().items()}
     rows = {name: len(getattr(draft.tables, name)) for name in TABLES}
-    entries = tuple(map(_file_entry, tables.items(), rows.values()))
-    head = Head(SCHEMA, epoch, prev, issued, expires, draft.issuer, draft.scope, draft.defaults,
-                draft.split, log, _index_entry(copies), entries, Counts(**rows))  # fmt: skip
-    data = canonical_json(to_json(head))
-    index = {} if copies is None else {COPIES: copies}
-    files = tables | index | {HEAD: data, SIGNATURE: sign(statement(data), keys)}
-    replace_folder(folder, lambda target: _write_files(target, files))
-    return head
+    made: list[Head] = []
+
+    def fill(target: Path) -> None:
+        entries = _write_tables(target, draft.tables, rows)
+        head = Head(SCHEMA, epoch, prev, issued, expires, draft.issuer, draft.scope,
+                    draft.defaults, draft.split, log, _index_entry(copies), entries,
+                    Counts(**rows))  # fmt: skip
+        data = canonical_json(to_json(head))
+        if copies is not None:
+            (target / COPIES).write_bytes(copies)
+        (target / HEAD).write_bytes(data)
+        (target / SIGNATURE).write_bytes(sign(statement(data), keys))
+        made.append(head)
+
+    replace_folder(folder, fill)
+    return made[0]
 
 
-def _file_entry(file: tuple[str, bytes], rows: int) -> FileEntry:
-    name, data = file
-    return FileEntry(name, sha256_hex(data), len(data), rows)
+def _write_tables(target: Path, tables: Tables, rows: Mapping[str, int]) -> tuple[FileEntry, ...]:
+    """Write all tables: lines of JSON, or the large ones in parts where one of them is long."""
+    long = any(rows[name] > JSONL_ROWS for name in LARGE)
+    entries = [
+        _write_lines(target, name, getattr(tables, name))
+        for name in TABLES
+        if not (long and name in LARGE)
+    ]
+    if long:
+        sources = {name: partial(_batches, name, getattr(tables, name)) for name in LARGE}
+        entries += [entry for files in lay_out(sources, target).values() for entry in files]
+    return tuple(entries)
+
+
+def _batches(table: str, rows: Iterable[Any]) -> Iterator[pa.Table]:
+    left = iter(rows)
+    while batch := [*islice(left, _ROWS_AT_ONCE)]:
+        yield to_arrow(TABLES[table][0], batch)
+
+
+def _write_lines(target: Path, table: str, rows: Iterable[Any]) -> FileEntry:
+    data, name = lines(rows), f"{table}.jsonl"
+    (target / name).write_bytes(data)
+    return FileEntry(name, sha256_hex(data), len(data), data.count(b"\n"))
+
+
+def lines(rows: Iterable[Any]) -> bytes:
+    """Rows as the bytes of a JSONL file."""
+    return b"".join(canonical_json(to_json(row)) + b"\n" for row in rows)
 
 
 def _index_entry(copies: bytes | None) -> IndexEntry | None:
     return None if copies is None else IndexEntry(sha256_hex(copies), len(copies))
-
-
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], Any]) -> None:
