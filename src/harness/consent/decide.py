@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
 from harness.consent.agreement import Terms, consent_codes
 from harness.consent.attendance import Attendance
@@ -103,6 +104,19 @@ class Verdicts:
         of_arm = arms.astype(np.uint64)[self.arm]
         meeting |= np.where((self.arm == len(ARMS)) & denied, np.uint64(0), of_arm)
         return meeting, people
+
+    def code_lists(self) -> pa.Array:
+        """As :meth:`codes`, of all meetings as a column of lists."""
+        (meeting, bits), (people, of_people) = (numbered(found) for found in self.denials)
+        which, pairs = numbered(meeting * len(of_people) + people)
+        lists = [
+            in_order(
+                [*MEETING.names(bits[pair // len(of_people)].as_py()),
+                 *PERSON.names(of_people[pair % len(of_people)].as_py())]
+            )
+            for pair in pairs.to_pylist()
+        ]  # fmt: skip
+        return pa.array(lists, pa.list_(pa.string())).take(pa.array(which))
 
     def of_arm(self, arm: Arm) -> Numbers:
         """Meetings of an arm that nothing but their arm denies."""

@@ -10,15 +10,26 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.config import Config
 from harness.consent.bits import Mask
+from harness.consent.columns import Numbers
+from harness.consent.decide import Verdicts
+from harness.consent.frame import Frame
 from harness.consent.passes import Tick
 from harness.consent.present import Source
 from harness.consent.records import Arm, Operation, format_time, to_json
 from harness.consent.ruling import no_tick
-from harness.consent.session import TRAINED, OpenedBatch, Row, Session, request_for
+from harness.consent.session import (
+    MEETING_AS_A_WHOLE,
+    TRAINED,
+    OpenedBatch,
+    Row,
+    Session,
+    request_for,
+)
 from harness.digest import ListDigest
 
 SCHEMA = pa.schema(
@@ -51,7 +62,7 @@ class Tally:
     arms: Counter[str] = field(default_factory=Counter)
     clean: bool = True
 
-    def count(self, opened: OpenedBatch, rows: Sequence[Row], by_draw: Mask) -> None:
+    def count(self, opened: OpenedBatch, rows: pa.Table, by_draw: Mask) -> None:
         """Add a batch.
 
         Args:
@@ -62,12 +73,14 @@ class Tally:
         self.meetings_total += len(by_draw)
         self.meetings_admitted += len(opened.admitted)
         self.turns_total += int(opened.rulings.frame.content.array("turns").to_numpy().sum())
-        self.turns_admitted += sum(turn >= 0 and not codes for _, turn, _, codes in rows)
-        self.by_code.update(code for *_, codes in rows for code in codes)
-        drawn = {opened.rows.ids[n] for n in np.flatnonzero(by_draw)}
-        self.clean &= all(
-            not codes or (turn < 0 and name in drawn) for name, turn, _, codes in rows
-        )
+        whole = rows.column("turn").to_numpy() < 0
+        denied = pc.equal(rows.column("decision"), "deny").to_numpy()
+        self.turns_admitted += int((~whole & ~denied).sum())
+        for found in pc.value_counts(pc.list_flatten(rows.column("codes"))).to_pylist():
+            self.by_code[found["values"]] += found["counts"]
+        drawn = pa.array([opened.rows.ids[n] for n in np.flatnonzero(by_draw)], pa.string())
+        excused = pc.is_in(rows.column("meeting_id"), drawn).to_numpy() & whole
+        self.clean &= not (denied & ~excused).any()
 
     def add(self, other: "Tally") -> None:
         """Add the counts of another shard."""
@@ -133,8 +146,8 @@ def write_decisions(
     request = request_for(session.config, (Operation.FINE_TUNING,), TRAINED)
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         for drawn, opened in zip(by_draw, session.open(request, tick), strict=True):
-            rows = [*opened.decisions()]
-            writer.write_table(_table(rows))
+            rows = decision_rows(opened)
+            writer.write_table(rows)
             tally.count(opened, rows, drawn)
             for row in opened.corpus():
                 root.add(row)
@@ -162,6 +175,32 @@ def summary(session: Session, tally: Tally, corpus_root: str) -> dict[str, Any]:
         "trust_first": to_json(session.present.trust_first),
         "withdrawals": to_json(session.present.log_head),
     }
+
+
+def decision_rows(opened: OpenedBatch) -> pa.Table:
+    """Rows of decisions.parquet about a batch: each meeting, then its turns if it is admitted."""
+    denied = np.setdiff1d(np.arange(len(opened.rows.ids)), [*opened.read])
+    places, tables = [denied], [denied_rows(opened.rulings, opened.rows.frame, denied)]
+    for number in opened.read:
+        tables.append(_table([*opened.rows_of(number)]))
+        places.append(np.full(tables[-1].num_rows, number))
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return pa.concat_tables(tables).take(pa.array(order))
+
+
+def denied_rows(verdicts: Verdicts, frame: Frame, meetings: Numbers) -> pa.Table:
+    """Rows of decisions.parquet about some meetings, as their rows alone decide."""
+    chosen = pa.array(meetings)
+    codes = verdicts.code_lists().take(chosen)
+    fine = pc.equal(pc.list_value_length(codes), 0)
+    columns = [
+        frame.meetings.array("meeting_id").take(chosen),
+        pa.array(np.full(len(meetings), -1)),
+        pa.array([MEETING_AS_A_WHOLE]).take(pa.array(np.zeros(len(meetings), np.int8))),
+        pc.if_else(fine, "admit", "deny"),
+        codes,
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
 def _table(rows: Sequence[Row]) -> pa.Table:

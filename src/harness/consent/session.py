@@ -36,6 +36,7 @@ from harness.meetings.model import Modality
 Row = tuple[str, int, str, tuple[str, ...]]
 """Meeting, turn, modality and codes, as in decisions.parquet."""
 
+MEETING_AS_A_WHOLE = "meeting"
 TRAINED = frozenset({Arm.TRAIN, Arm.VALIDATION})
 KEPT_OUT = (Arm.HELDOUT, Arm.SENTINEL)
 
@@ -169,16 +170,12 @@ class OpenedBatch(Batch):
                 day = row.start.date().isoformat()
                 yield GatedMeeting(row.meeting_id, row.series_id, str(arm), day, turns)
 
-    def decisions(self) -> Iterator[Row]:
-        """Every row of decisions.parquet."""
-        for number, name in enumerate(self.rows.ids):
-            if number not in self.read:
-                yield name, -1, "meeting", self.rulings.codes(number)
-                continue
-            codes = self.codes(number)
-            yield name, -1, "meeting", codes
-            if not codes:
-                yield from self._turns(number, name)
+    def rows_of(self, number: int) -> Iterator[Row]:
+        """Rows of decisions.parquet of a meeting that the rows admit."""
+        codes, name = self.codes(number), self.rows.ids[number]
+        yield name, -1, MEETING_AS_A_WHOLE, codes
+        if not codes:
+            yield from self._turns(number, name)
 
     def _turns(self, number: int, name: str) -> Iterator[Row]:
         for modality, content in self.rows.content(number).items():
