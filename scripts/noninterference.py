@@ -20,7 +20,7 @@ from pathlib import Path
 from harness.config import Config, Data
 from harness.consent import gate
 from harness.consent.authoring import resign
-from harness.consent.manifest import (Manifest, load)
+from harness.consent.manifest import Manifest, load
 from harness.consent.present import Source
 from harness.consent.records import ContentRow
 from harness.consent.signing import load_key, load_trust

@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 
 from harness.config import Config
 from harness.consent.bits import Mask
-from harness.consent.columns import Numbers
 from harness.consent.decide import Verdicts
-from harness.consent.frame import Frame
 from harness.consent.passes import Tick
 from harness.consent.present import Source
 from harness.consent.records import Arm, Operation, format_time, to_json
@@ -180,7 +178,8 @@ def summary(session: Session, tally: Tally, corpus_root: str) -> dict[str, Any]:
 def decision_rows(opened: OpenedBatch) -> pa.Table:
     """Rows of decisions.parquet about a batch: each meeting, then its turns if it is admitted."""
     denied = np.setdiff1d(np.arange(len(opened.rows.ids)), [*opened.read])
-    places, tables = [denied], [denied_rows(opened.rulings, opened.rows.frame, denied)]
+    whole = decision_columns(opened.rows.frame.meetings.array("meeting_id"), opened.rulings)
+    places, tables = [denied], [whole.take(pa.array(denied))]
     for number in opened.read:
         tables.append(_table([*opened.rows_of(number)]))
         places.append(np.full(tables[-1].num_rows, number))
@@ -188,16 +187,19 @@ def decision_rows(opened: OpenedBatch) -> pa.Table:
     return pa.concat_tables(tables).take(pa.array(order))
 
 
-def denied_rows(verdicts: Verdicts, frame: Frame, meetings: Numbers) -> pa.Table:
-    """Rows of decisions.parquet about some meetings, as their rows alone decide."""
-    chosen = pa.array(meetings)
-    codes = verdicts.code_lists().take(chosen)
-    fine = pc.equal(pc.list_value_length(codes), 0)
+def decision_columns(ids: pa.Array, verdicts: Verdicts) -> pa.Table:
+    """Rows of decisions.parquet about meetings as a whole, as their rows alone decide.
+
+    Args:
+        ids: of the meetings.
+        verdicts: on the same meetings.
+    """
+    codes = verdicts.code_lists()
     columns = [
-        frame.meetings.array("meeting_id").take(chosen),
-        pa.array(np.full(len(meetings), -1)),
-        pa.array([MEETING_AS_A_WHOLE]).take(pa.array(np.zeros(len(meetings), np.int8))),
-        pc.if_else(fine, "admit", "deny"),
+        ids.cast(pa.string()),
+        pa.array(np.full(len(ids), -1)),
+        pa.array([MEETING_AS_A_WHOLE]).take(pa.array(np.zeros(len(ids), np.int8))),
+        pc.if_else(pc.equal(pc.list_value_length(codes), 0), "admit", "deny"),
         codes,
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
