@@ -283,6 +283,12 @@ def run_stages(command: str, config: "Config", line: str) -> int:
     from harness.config import STAGES
     from harness.rundir import RunDir
 
+    if command == "gate" and config.gate.shard >= 0:
+        found = importlib.import_module(STAGE_MODULES["gate"]).run_shard(
+            config, Path(config.run_dir)
+        )
+        print(json.dumps(found))
+        return ExitCode.DONE
     run = RunDir(Path(config.run_dir), config, line)
     summaries: dict[str, Any] = {}
     verdict: ProbeFailed | None = None

@@ -126,8 +126,9 @@ class _Lists:
         longer = np.flatnonzero(~found & (self._size[event] > 1))
         if len(longer):
             wanted = event[longer] * self._width + number[longer]
-            place = np.minimum(np.searchsorted(self._ordered, wanted), len(self._ordered) - 1)
-            found[longer] = self._ordered[place] == wanted
+            place = np.searchsorted(self._ordered[:-1], wanted)
+            listed = number[longer] < self._width  # else it would be taken for the next list's
+            found[longer] = listed & (self._ordered[place] == wanted)
         return np.asarray(found)
 
     @cached_property
@@ -138,4 +139,4 @@ class _Lists:
     def _ordered(self) -> Numbers:
         members = self._members[:-1]
         owners, known = np.repeat(np.arange(len(self._size)), self._size), members >= 0
-        return np.sort(owners[known] * self._width + members[known])
+        return np.append(np.sort(owners[known] * self._width + members[known]), -1)

@@ -5,12 +5,14 @@ Content of a meeting, or of a kind of content, that is denied is never opened.
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from harness.config import Config
+from harness.consent import shards
 from harness.consent.capability import GATE_KEY, Admitted, Authority, Evaluable, LeakTest
 from harness.consent.decisions import decide, summary, write_decisions
 from harness.consent.present import Source, verify_present
@@ -22,7 +24,16 @@ from harness.consent.sources import prepare
 from harness.errors import Denied, Refused
 from harness.rundir import Attempt, RunDir, replaced, write_json
 
-__all__ = ["admit", "check_withdrawals", "decide", "evaluable", "kept_out", "leak_test", "run"]
+__all__ = [
+    "admit",
+    "check_withdrawals",
+    "decide",
+    "evaluable",
+    "kept_out",
+    "leak_test",
+    "run",
+    "run_shard",
+]
 
 
 def admit(source: Source, config: Config, now: datetime) -> Admitted:
@@ -133,10 +144,14 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
         Refused: ``NOTHING_ADMITTED`` or what :func:`decide` raises.
         Denied: when ``gate.require_all`` is set and something is denied, the random split apart.
     """
-    session = Session(prepare(config.data), config, datetime.now(UTC))
     target = run.file("private", "decisions.parquet")
     with replaced(target, 0o600) as path, progress("deciding") as tick:
-        tally, root = write_decisions(session, path, tick)
+        if config.gate.shards > 1:
+            session = shards.session_of(config, datetime.now(UTC))
+            tally, root = shards.merge(session, run.path, path)
+        else:
+            session = Session(prepare(config.data), config, datetime.now(UTC))
+            tally, root = write_decisions(session, path, tick)
         run.publish(attempt)
     found = summary(session, tally, root)
     write_json(run.file("gate", "summary.json"), found)
@@ -147,6 +162,17 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
         raise Denied("GATE_DENIED", "something is denied and all is required",
                      "gate.require_all", "see by_code in gate/summary.json")  # fmt: skip
     return found
+
+
+def run_shard(config: Config, run_dir: Path) -> dict[str, Any]:
+    """Decide one share of the meetings; nothing but the share is written.
+
+    Raises:
+        UsageError: ``CONFIG_VALUE``.
+        Refused: as :func:`harness.consent.shards.decide_shard`.
+    """
+    with progress("deciding") as tick:
+        return shards.decide_shard(config, run_dir, tick)
 
 
 def _print(summary: dict[str, Any]) -> None:

@@ -313,7 +313,8 @@ def _join_rows(work: Work) -> None:
     sizes = np.array([scratch.load(work.folder, f"sizes-{part}") for part in work.mine])
     sizes = sizes.reshape(len(work.mine), work.parts.count("consent")).T
     ends = np.cumsum(sizes.ravel()).reshape(sizes.shape)
-    begins = np.column_stack([ends - sizes, ends[:, -1:]])
+    totals = ends[:, -1:] if len(work.mine) else np.zeros((len(ends), 1), np.int64)
+    begins = np.column_stack([ends - sizes, totals])
     last = np.full((1, begins.shape[1]), begins[-1, -1])
     scratch.save(work.folder, "segments", np.concatenate([begins, last]).astype(np.int64))
 

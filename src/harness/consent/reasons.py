@@ -222,6 +222,19 @@ _RUN = {
            "The log does not go on from the entries that were seen before."),
     1047: ("WITHDRAWALS_LOCKED", "Another process is writing the withdrawals log."),
     1048: ("WITHDRAWALS_UNWRITABLE", "The withdrawals log cannot be written."),
+    1051: ("SHARD_MISSING", "A share of the decisions is not there."),
+    1052: ("SHARD_MISMATCH", "A share was decided on something else than the others."),
+    1053: ("SHARD_CLOCK", "The clock that the shares have in common is not of the last day."),
+    1054: ("SHARD_SIG_INVALID", "A signature does not fit a share."),
+    1055: ("SHARD_SIG_THRESHOLD", "Too few different keys signed a share."),
+    1056: ("SHARD_KEY_UNKNOWN", "A key that signed a share is not pinned for the gate."),
+    1057: ("SHARD_KEY_EXPIRED", "The time of a key that signed a share is over."),
+    1058: ("SHARD_KEY_NOT_YET_VALID", "The time of a key that signed a share has not come."),
+    1059: ("SHARD_KEY_REVOKED", "A key that signed a share is revoked."),
+    1060: ("SHARD_NONCANONICAL", "The envelope of a share is not in canonical JSON."),
+    1061: ("SHARD_FILE_MISSING", "A file of a share is missing."),
+    1062: ("SHARD_NOT_REGULAR", "A file of a share is a link, a folder or a device."),
+    1063: ("SHARD_TOO_LARGE", "The statement of a share is larger than allowed."),
 }  # fmt: skip
 
 

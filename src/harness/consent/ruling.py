@@ -15,6 +15,7 @@ from harness.consent.passes import Tick, Work, decide_parts, modalities_of
 from harness.consent.present import Present
 from harness.consent.records import SplitRow
 from harness.consent.request import Request
+from harness.errors import UsageError
 
 
 def no_tick(done: int, total: int) -> None:
@@ -28,12 +29,18 @@ class Ruler:
         present: what holds now.
         processes: how many decide parts at once.
         shard: which share of the parts is decided, and of how many.
+
+    Raises:
+        UsageError: ``CONFIG_VALUE`` for a share of tables that are not in parts.
     """
 
     def __init__(
         self, present: Present, processes: int = 1, shard: tuple[int, int] = (0, 1)
     ) -> None:
         self._present, self._processes, self._shard = present, processes, shard
+        if present.manifest.parts is None and shard != (0, 1):
+            raise UsageError("CONFIG_VALUE", "the tables are not in parts", "gate.shards",
+                             "decide all at once")  # fmt: skip
 
     def arms(self) -> Iterator[pa.Table]:
         """The split table."""

@@ -42,13 +42,29 @@ KEPT_OUT = (Arm.HELDOUT, Arm.SENTINEL)
 
 
 class Session:
-    """One verified manifest, one clock, one configuration."""
+    """One verified manifest, one clock, one configuration.
 
-    def __init__(self, source: Source, config: Config, now: datetime) -> None:
-        self.present = verify_present(source, now)
+    Args:
+        source: content store, manifest and trust root.
+        config: ``job`` says what is asked for.
+        now: this machine's clock, aware.
+        decided_at: the clock that shares have in common, instead of this machine's.
+        share: which share of the meetings is decided, and of how many.
+
+    Raises:
+        Refused: a code of manifest, log, state or split.
+    """
+
+    def __init__(
+        self, source: Source, config: Config, now: datetime, decided_at: datetime | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:  # fmt: skip
+        self.present, self.clock = verify_present(source, now), now
+        if decided_at is not None:
+            self.present = replace(self.present, now=decided_at)
         self.config, self.now, self.source = config, self.present.now, source
         self.manifest, head = self.present.manifest, self.present.manifest.head
-        self.ruler = Ruler(self.present, config.gate.processes)
+        self.ruler = Ruler(self.present, config.gate.processes, share)
         draw = head.split
         self.randomised = check_draw(draw.seed, draw.randomised, self.ruler.arms())
 
