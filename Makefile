@@ -8,7 +8,7 @@ DEMO := runs/demo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-noninterference test test-slow test-slurm check format bench clean
+.PHONY: help setup demo demo-noninterference test test-slow test-slurm mutation check format bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -40,6 +40,9 @@ test-slow: $(READY)  ## Run the tests that take minutes or the real base model
 
 test-slurm: $(READY)  ## Run the tests that need SLURM's commands
 	@$(BIN)/python -m pytest -q -m slurm $(ARGS)
+
+mutation: $(READY)  ## Run mutants of the gate's rules; needs the extra 'mutation'
+	@$(BIN)/python scripts/mutation.py $(ARGS)
 
 check: $(READY)  ## Check format, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet . || { echo "check: run 'make format'"; exit 1; }

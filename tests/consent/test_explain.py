@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,20 @@ from harness.config import Config
 from harness.consent import gate
 from harness.consent.explain import explain
 from harness.consent.head import Mode
-from harness.consent.records import ExclusionRule, RuleKind, RuleScope, RuleSource, State
+from harness.consent.records import (
+    Delegation,
+    ExclusionRule,
+    RuleKind,
+    RuleScope,
+    RuleSource,
+    State,
+)
 from harness.consent.session import Session
 from harness.errors import Refused
 from harness.rundir import Attempt, RunDir
 
 World = Any
+BY_A_HOST: dict[str, Any] = {"delegation": Delegation.HOST, "actor_key": "a" * 32}
 
 
 @pytest.fixture
@@ -27,6 +36,11 @@ def decided(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     scope = RuleScope(("*",), ("*",), ("*",), ("*",))
     world.append("exclusions", ExclusionRule("court-7", RuleKind.MEETING, "m1", scope, world.start,
                                              None, RuleSource.COURT, world.start))  # fmt: skip
+    return run_gate(world, tmp_path, monkeypatch)
+
+
+def run_gate(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """A gate stage in mode per_speaker, decided at the world's time."""
     world.draft = replace(
         world.draft, defaults=replace(world.draft.defaults, mode=Mode.PER_SPEAKER, min_speakers=1)
     )
@@ -51,6 +65,53 @@ def test_a_person_who_refused_is_named_with_the_event(decided: RunDir) -> None:
     assert "decided by event e1 (refused, " in text
     assert "epoch 1" in text
     assert "hello" not in text
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "deciding"),
+    [(3, State.WITHDRAWN, ["e6"]), (0, State.WITHDRAWN, ["e1", "e6"]), (-1, State.REFUSED, ["e1"])],
+)
+def test_the_latest_that_are_heard_decide(
+    days: int, state: State, deciding: list[str], world: World, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    add(world, days, state=state)
+    assert deciding_of_bo(run_gate(world, tmp_path, monkeypatch)) == deciding
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "deciding"),
+    [("m0", "m1", ["e1"]), ("m1", "m0", ["e6"]), ("m1", "m1", ["e6"]), ("m0", "m0", ["e6"])],
+)
+def test_else_the_nearest_that_permit_decide(
+    first: str, second: str, deciding: list[str], world: World, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Neither is heard, as a host spoke; m0 is named by one, by both or by none."""
+    world.edit("consent", lambda e: e.subject_key == "b" * 32, **BY_A_HOST)
+    world.edit("consent", lambda e: e.event_id == "e1",
+               scope=replace(world.event(1, first, "b" * 32).scope))  # fmt: skip
+    world.table("consent", [e for e in world.draft.tables.consent
+                            if e.subject_key != "b" * 32 or e.event_id == "e1"])  # fmt: skip
+    world.edit("consent", lambda e: True, seq=0)
+    add(world, 3, meeting=second, **BY_A_HOST)
+    rows = enumerate(world.draft.tables.consent)
+    world.table("consent", [replace(event, seq=seq) for seq, event in rows])
+    assert deciding_of_bo(run_gate(world, tmp_path, monkeypatch)) == deciding
+
+
+def add(world: World, days: int, meeting: str = "m0", **changes: Any) -> None:
+    """Append event e6 of Bo, some days after the others."""
+    event = world.event(6, meeting, "b" * 32, retroactive=True, **changes)
+    time = event.event_time + timedelta(days=days)
+    world.append("consent", replace(event, event_time=time, recorded_time=time))
+
+
+def deciding_of_bo(run: RunDir) -> list[str]:
+    """The events that decided about Bo in m0."""
+    lines = [*explain(run.path, "m0", None)]
+    begin = next(n for n, line in enumerate(lines) if f"person {'b' * 32}" in line)
+    return [line.split()[3] for line in lines[begin:] if "decided by event" in line]
 
 
 def test_a_rule_is_named_with_who_asked_for_it(decided: RunDir) -> None:

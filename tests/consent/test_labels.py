@@ -1,12 +1,13 @@
 """Labels compare as docs/gate.md says; the short way for ASCII is the long way."""
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consent import oracle
 from harness.consent.copies import words
-from harness.consent.labels import _folded, is_confusable, label_key
+from harness.consent.labels import _folded, confusable, is_confusable, label_key, label_keys
 
 LABELS = st.text(
     st.sampled_from(
@@ -16,6 +17,10 @@ LABELS = st.text(
 
 
 @given(LABELS)
+@example("Bo | Acme")
+@example("Bo @ Acme")
+@example("Bo @ A | B")
+@example("Bö | Acme")
 def test_the_key_is_that_of_the_page(label: str) -> None:
     assert label_key(label) == oracle.label_key(label)
 
@@ -37,6 +42,17 @@ def test_nothing_invisible_parts_two_labels(character: str) -> None:
     assert words(f"A{character}da") == ["ada"]
 
 
+@given(st.lists(st.text(st.sampled_from("aB \t|@.'\x1f\x7f\u00c4\u0410"))), st.integers(0, 3))
+@example(["A", "b ", " c", "", "D  e"], 1)
+@example(["", "a", ""], 0)
+@example(["z ", "a"], 0)
+@example(["a", "", " b"], 0)
+def test_columns_of_labels_compare_as_labels(labels: list[str], skipped: int) -> None:
+    column, rest = pa.array(labels, pa.string()).slice(skipped), labels[skipped:]
+    assert label_keys(column).to_pylist() == [label_key(label) for label in rest]
+    assert confusable(column).tolist() == [is_confusable(label) for label in rest]
+
+
 @given(st.text(st.characters(max_codepoint=127)))
 def test_ascii_folds_to_lower_case(label: str) -> None:
     assert _folded(label) == label.lower()
@@ -45,7 +61,7 @@ def test_ascii_folds_to_lower_case(label: str) -> None:
 @pytest.mark.parametrize(
     ("label", "confusable"),
     [("Ada", False), ("\u0410da", True), ("\u0410\u043d\u043d\u0430", False), ("Zo\u00eb", False),
-     ("\u5f20\u4f1f Wei", False), ("P\u03b1ul", True)],
+     ("\u5f20\u4f1f Wei", False), ("\u5f20\u4f1f", False), ("P\u03b1ul", True)],
 )  # fmt: skip
 def test_mixed_scripts_are_confusable(label: str, confusable: bool) -> None:
     assert is_confusable(label) is confusable

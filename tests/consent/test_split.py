@@ -4,12 +4,14 @@ import hashlib
 import hmac
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.consent.columns import to_arrow
 from harness.consent.records import Arm, SplitRow
-from harness.consent.split import draw, is_the_draw
+from harness.consent.split import check_draw, draw, is_the_draw
+from harness.errors import Refused
 
 IDS = st.lists(st.text("abcdef0123456789", min_size=1, max_size=8), max_size=20, unique=True)
 
@@ -48,3 +50,14 @@ def test_a_swapped_arm_is_not_the_draw(meetings: list[str], data: st.DataObject)
     others = [arm for arm in Arm if arm is not rows[place].arm]
     rows[place] = SplitRow(rows[place].meeting_id, "s", data.draw(st.sampled_from(others)))
     assert not is_the_draw("k", [to_arrow(SplitRow, rows)])
+
+
+def test_only_a_claim_of_a_draw_has_to_be_one() -> None:
+    rows = [SplitRow(name, "s", arm) for name, arm in draw("k", {"s": ["a", "b", "c"]}, ()).items()]
+    drawn = [to_arrow(SplitRow, rows)]
+    swapped = [to_arrow(SplitRow, [SplitRow(row.meeting_id, "s", Arm.TRAIN) for row in rows])]
+    assert check_draw("k", True, drawn) is True
+    assert check_draw("k", False, drawn) is False
+    assert check_draw("k", False, swapped) is False
+    with pytest.raises(Refused, match="SPLIT_NOT_RANDOM"):
+        check_draw("k", True, swapped)

@@ -105,6 +105,24 @@ def test_too_much_dropped_denies_the_whole(
         assert judge(said, without_bo(people), {}, settings).codes == codes
 
 
+def test_a_percent_is_a_hundredth(people: list[ParticipantRow], defaults: Defaults) -> None:
+    settings = replace(defaults, max_dropped_percent=99)
+    found = judge(turns(("Bo", "all")), without_bo(people), {}, settings)
+    assert found.codes == ("TOO_MUCH_DROPPED",)
+
+
+def test_of_two_dropped_names_the_longer_is_masked_first(
+    people: list[ParticipantRow], defaults: Defaults
+) -> None:
+    named = [
+        replace(people[0], label="\u7530\u4e2d"),
+        replace(people[1], label="\u7530\u4e2d\u89d2\u6804"),
+    ]
+    voices = Voices([Person(person, True) for person in named], ())
+    found = judge(turns(("Eve", "\u7530\u4e2d\u89d2\u6804\u3055\u3093")), voices, {}, defaults)
+    assert found.texts == (f"{MASK}\u3055\u3093",)
+
+
 def test_a_quote_of_somebody_unknown_is_as_of_the_dropped(
     people: list[ParticipantRow], defaults: Defaults
 ) -> None:

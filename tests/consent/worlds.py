@@ -9,7 +9,7 @@ mutations that matter; they are noted with the failure.
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -137,7 +137,8 @@ def digest(*parts: str) -> str:
 
 
 def key(index: int) -> str:
-    return f"{index:032x}"
+    """A subject key; some share their first half, others their second."""
+    return f"{index % 2:016x}{index // 2:016x}"
 
 
 STRANGER = key(0xFF)
@@ -284,9 +285,11 @@ class Draft:
         self.add_place(row | changes)
 
     def everywhere(self, **changes: Any) -> None:
-        """A change of one of the rows that there are, rather than a further one."""
-        if self.tables["jurisdictions"] and self.chance(50):
-            self.rng.choice(self.tables["jurisdictions"]).update(changes)
+        """A change of all rows that there are, of one of them, or a further one."""
+        rows = self.tables["jurisdictions"]
+        if rows and self.chance(70):
+            for row in self.pick(rows, rows, [self.rng.choice(rows)]):
+                row.update(changes)
         else:
             self.stricter(**changes)
 
@@ -838,6 +841,30 @@ def exclude_label(d: Draft) -> None:
     exclude(d, "label", d.pick(label, *EQUAL_LABELS.get(label, ()), *NEAR_LABELS.get(label, ())))
 
 
+@often
+def exclude_beside(d: Draft) -> None:
+    """Rules of one kind and perhaps one value, each for some meetings, one of them unknown."""
+    kind, value = d.pick(
+        ("series", d.meeting()["series_id"]),
+        ("tag", "weekly"),
+        ("subject", d.subject()),
+        ("label", d.row()["label"]),
+        ("domain", d.row()["domain"]),
+        ("file", d.file()["sha256"]),
+        ("modality", d.asked_modality()),
+        ("jurisdiction", d.touched_place()),
+        ("date_range", f"{d.meeting()['start']}/{stamp(d.now)}"),
+    )
+    ids = ["m0", *(m["meeting_id"] for m in d.tables["meetings"])]
+    for number in range(d.pick(2, 3)):
+        rule = a_rule(kind, value, d.now)
+        rule["scope"]["meetings"] = d.rng.sample(ids, d.rng.randint(1, min(2, len(ids))))
+        if number and d.chance(60):
+            rule["value"] = {"series": "s2", "subject": STRANGER}.get(kind, value)
+            rule["scope"]["modalities"] = [d.pick(d.asked_modality(), "whiteboard")]
+        d.tables["exclusions"].append(rule)
+
+
 @mutation
 def exclude_turns(d: Draft) -> None:
     """Kinds that the meeting's decision does not look at."""
@@ -910,12 +937,67 @@ def place_unruled(d: Draft) -> None:
         )
 
 
+@often
+def nothing_ruled(d: Draft) -> None:
+    """No row applies for any place, so that nothing is demanded and nothing is given."""
+    if d.chance(50):
+        d.tables["jurisdictions"].clear()
+    else:
+        for row in d.tables["jurisdictions"]:
+            d.pick(
+                lambda row: row.update(operation="annotation"),
+                lambda row: row.update(effective_until=stamp(d.now - d.pick(0, 1) * SECOND)),
+                lambda row: row.update(effective_from=stamp(d.now + d.pick(1, 2) * SECOND)),
+            )(row)
+    person_row = d.row()
+    event = d.last_permit(person_row["subject_key"] or key(1))
+    which = d.rng.randrange(4)
+    if which == 0:
+        person_row["age_band"] = "minor_with_guardian"
+        event |= {"delegation": "parent", "actor_key": STRANGER}
+    elif which == 1:
+        person_row["relation"] = d.pick("employee", "unknown")
+    elif which == 2:
+        person_row["age_band"] = "unknown"
+    else:
+        event["operations"] = [o for o in event["operations"] if o != "recording"] or [TRAINING]
+
+
+@often
+def many_places(d: Draft) -> None:
+    """More places than bits, one of which demands more than all others."""
+    codes = [f"Q{number:02}" for number in range(70)]
+    changes = d.pick(
+        {"min_consent_type": "explicit"},
+        {"guardian_ok": False},
+        {"employee_ok": False},
+        {"min_age": 18},
+        {"max_retention_days": 1},
+        {"all_party_recording": True},
+        {"transfer_to": []},
+        {"effective_from": stamp(d.now + SECOND)},
+    )
+    strict = d.pick(0, 1, 61, 62, 63, 69)
+    for number, code in enumerate(codes):
+        if code not in {r["code"] for r in d.tables["jurisdictions"]}:
+            d.add_place(a_place(code, d.now) | (changes if number == strict else {}))
+    rows, chosen = d.tables["participants"], d.pick(*codes, codes[strict], codes[strict])
+    for row in rows:
+        row["age_band"] = d.pick("adult", "unknown", row["age_band"])
+        row["relation"] = d.pick("other", "employee")
+        row["jurisdictions"] = d.rng.sample(codes, 10)
+    if rows:
+        d.rng.choice(rows)["jurisdictions"] = d.rng.sample([c for c in codes if c != chosen], 69)
+        d.rng.choice(rows)["jurisdictions"] = [chosen]
+
+
 @mutation
 def place_dates(d: Draft) -> None:
-    if d.tables["jurisdictions"]:
-        d.rng.choice(d.tables["jurisdictions"])[d.pick("effective_from", "effective_until")] = (
-            stamp(d.near())
-        )
+    rows = d.tables["jurisdictions"]
+    if rows:
+        edge, when = d.pick("effective_from", "effective_until"), stamp(d.near())
+        for row in d.pick(rows, [d.rng.choice(rows)]):
+            row[edge] = when
 
 
 @often
@@ -936,11 +1018,28 @@ def place_type(d: Draft) -> None:
 
 @often
 def special(d: Draft) -> None:
-    d.meeting()["special_category"] = d.pick("yes", "unknown")
-    d.everywhere(special_category=d.pick("allow", "explicit", "deny", "deny"))
-    if d.chance(40):
-        d.last_permit(d.subject())["consent_type"] = "expressed"
-        d.head["defaults"]["min_consent_type"] = d.pick("implied", "expressed")
+    d.meeting()["special_category"] = d.pick("yes", "unknown", "no")
+    demand = d.pick("allow", "explicit", "deny", "deny")
+    d.everywhere(special_category=demand)
+    if d.chance(50):
+        for row in d.tables["jurisdictions"]:
+            row["special_category"] = demand
+    if d.chance(60):
+        for event in d.tables["consent"]:
+            event["consent_type"] = d.pick("implied", "expressed")
+        d.head["defaults"]["min_consent_type"] = d.pick("implied", "implied", "expressed")
+
+
+@mutation
+def special_strength(d: Draft) -> None:
+    """Consent that would do but for a special category under the demand for explicit consent."""
+    for meeting in d.tables["meetings"]:
+        meeting["special_category"] = d.pick("yes", "yes", "unknown", "no")
+    for row in d.tables["jurisdictions"]:
+        row["special_category"] = d.pick("explicit", "explicit", "allow")
+    d.head["defaults"]["min_consent_type"] = "implied"
+    for event in d.tables["consent"]:
+        event["consent_type"] = d.pick("implied", "expressed")
 
 
 @mutation
@@ -950,6 +1049,13 @@ def meeting_retention(d: Draft) -> None:
     end = d.now - days * DAY + d.pick(*EDGE)
     meeting["start"], meeting["end"] = stamp(end - HOUR), stamp(end)
     d.everywhere(max_retention_days=days)
+
+
+@mutation
+def meeting_now(d: Draft) -> None:
+    """A meeting that has not ended, or not begun."""
+    meeting, start = d.meeting(), d.now + d.pick(-HOUR, SECOND)
+    meeting["start"], meeting["end"] = stamp(start), stamp(start + 2 * HOUR)
 
 
 @often
@@ -965,6 +1071,19 @@ def transfer(d: Draft) -> None:
         d.head["scope"]["jurisdictions"] = d.rng.sample(
             sorted({r["code"] for r in d.tables["jurisdictions"]}), 1
         )
+
+
+@often
+def transfer_between(d: Draft) -> None:
+    """One place of one person, another one of the controller, and whether data may go there."""
+    place, there = d.rng.sample(PLACES, 2)
+    d.head["scope"]["jurisdictions"] = [there, *d.pick([], [place])]
+    d.row()["jurisdictions"] = [place]
+    for code in (place, there):
+        d.add_place(a_place(code, d.now))
+    for row in d.tables["jurisdictions"]:
+        if row["code"] == place:
+            row["transfer_to"] = d.pick([], [there], [place], ["*"])
 
 
 # Section 5.
@@ -1030,7 +1149,7 @@ def minor(d: Draft) -> None:
 @mutation
 def age(d: Draft) -> None:
     d.row()["age_band"] = d.pick("unknown", "unknown", "adult")
-    d.everywhere(min_age=d.pick(0, 16, 18))
+    d.everywhere(min_age=d.pick(0, 1, 16, 18))
 
 
 @mutation
@@ -1079,7 +1198,7 @@ def restrict(d: Draft) -> None:
 
 def narrow(d: Draft, event: Row) -> None:
     asked = d.asked_modality()
-    which = d.rng.randrange(9)
+    which = d.rng.randrange(10)
     if which == 0:
         event["operations"] = some_operations(d)
     elif which == 1:
@@ -1094,6 +1213,9 @@ def narrow(d: Draft, event: Row) -> None:
         event["scope"][d.pick("from", "until")] = stamp(start)
     elif which == 6:
         event["controller"] = "other"
+    elif which == 7:
+        listed, of_series = d.pick((["m9"], ["s9"]), ([], ["s9"]), (["m9"], []), (["*"], ["*"]))
+        event["scope"] |= {"meetings": listed, "series": of_series}
 
 
 @mutation
@@ -1108,9 +1230,11 @@ def restrict_tie(d: Draft) -> None:
 
 @mutation
 def restrict_meeting(d: Draft) -> None:
-    """One meeting is taken back later."""
+    """One meeting is taken back later, or an unknown one of an unknown series."""
     event = d.event(d.subject(), event_time=d.now - DAY, state=d.pick(*RESTRICTIVE))
-    event["scope"]["meetings"] = [d.meeting()["meeting_id"]]
+    event["scope"] |= d.pick(
+        {"meetings": [d.meeting()["meeting_id"]]}, {"meetings": ["m9"], "series": ["s9"]}
+    )
     d.log(event)
 
 
@@ -1225,8 +1349,26 @@ def metadata(d: Draft, event: Row) -> None:
 def scope_meetings(d: Draft, event: Row) -> None:
     meeting = d.meeting()
     one, series = [meeting["meeting_id"]], [meeting["series_id"]]
-    listed, of_series = d.pick((one, []), ([], series), ([], []), ([], ["*"]), (one, series))
+    listed, of_series = d.pick(
+        (one, []), ([], series), ([], []), ([], ["*"]), (one, series), (["*"], ["*"])
+    )
     event["scope"] |= {"meetings": listed, "series": of_series}
+
+
+@tweak
+def scope_lists(d: Draft, event: Row) -> None:
+    """Lists of several names, known and unknown; the other events have lists as well."""
+    known, series = [m["meeting_id"] for m in d.tables["meetings"]], ["s0", "s1", "s2", "s3"]
+    alike = d.pick(None, None, ["m0", "m9"], ["m9", known[0]], [known[0], known[-1]], known[:2])
+    for other in (event, *d.tables["consent"]):
+        if alike is not None:
+            other["scope"] |= {"meetings": list(dict.fromkeys(alike)), "series": []}
+        elif other is event or d.chance(70):
+            ids = ["m0", "m9", *known]
+            other["scope"] |= {
+                "meetings": d.rng.sample(ids, d.rng.randint(0, len(ids))),
+                "series": d.rng.sample(series, d.pick(0, 0, 1, 2, 3)),
+            }
 
 
 @tweak
@@ -1283,6 +1425,23 @@ def unknown_policy(d: Draft, event: Row) -> None:
 
 
 @tweak
+def policy_of_others(d: Draft, event: Row) -> None:
+    """A second policy with the same versions, which discloses less, or what another event names."""
+    if any(p["policy_id"] == "p2" for p in d.tables["policies"]):
+        event["notice"]["policy_id"] = "p2"
+        return
+    for version in d.pick(("1",), ("1", "2"), ("0", "1")):
+        other = a_policy(version, d.now - d.pick(2, 400) * DAY) | {"policy_id": "p2"}
+        other |= d.pick({}, {"purposes": []}, {"disclosed_at": stamp(d.now)})
+        d.tables["policies"].insert(0, other)
+    for one in (event, *d.tables["consent"]):
+        if one is event or d.chance(30):
+            policy = d.rng.choice(d.tables["policies"])
+            one["notice"] |= {n: policy[n] for n in ("policy_id", "version")}
+            one["notice"]["sha256"] = d.pick(policy["sha256"], digest("p1", "1"))
+
+
+@tweak
 def policy_hash(d: Draft, event: Row) -> None:
     event["notice"]["sha256"] = digest("p1", d.pick("1", "other"))
 
@@ -1315,6 +1474,23 @@ def further(d: Draft) -> None:
     for _ in range(d.pick(0, 1, 1, 2)):
         d.pick(*TWEAKS)(d, event)
     d.log(event)
+
+
+@mutation
+def long_log(d: Draft) -> None:
+    """Many later events that say nothing here, or one that does among them, some at one time."""
+    subject = d.subject()
+    begin = d.now - d.pick(20, 40) * DAY
+    for number in range(d.pick(3, 4, 5, 6)):
+        event = d.event(subject, event_time=begin + number // 2 * SECOND, retroactive=True)
+        d.pick(
+            lambda event: event.update(controller="other"),
+            lambda event: event.update(state="withdrawn", modalities=["poll"], operations=[]),
+            lambda event: event.update(delegation="host", actor_key=STRANGER),
+            lambda event: event["scope"].update(meetings=["m9"], series=[]),
+            lambda event: d.pick(*TWEAKS)(d, event),
+        )(event)
+        d.log(event)
 
 
 @mutation
@@ -1366,6 +1542,21 @@ def policy_newer(d: Draft) -> None:
             if start < last and d.chance(60):
                 ends = ("from_version", "to_version")
                 change["from_version"], change["to_version"] = (change[e] for e in reversed(ends))
+
+
+@often
+def policy_later(d: Draft) -> None:
+    """Two harmless versions in force, and one or two that are not yet, which ask anew."""
+    if len(d.tables["policies"]) > 2:
+        return
+    for days in (20, 10):
+        newer_version(d, d.now - days * DAY, d.pick("editorial", "narrowing"))
+    for seconds in d.pick((1,), (1, 2)):
+        newer_version(d, d.now + seconds * SECOND, d.pick("widening", None))
+    policies = d.tables["policies"]
+    for event in d.tables["consent"]:
+        policy = d.pick(*policies[:-1])
+        event["notice"] |= {"version": policy["version"], "sha256": policy["sha256"]}
 
 
 def widen(d: Draft, change: Row) -> None:
@@ -1473,8 +1664,9 @@ def defaults(d: Draft) -> None:
 
 
 def finish(d: Draft) -> World:
-    """Shuffles the log, numbers what has a number, and mends what only order can break."""
-    d.rng.shuffle(d.tables["consent"])
+    """Shuffles the rows, numbers what has a number, and mends what only order can break."""
+    for name in ("consent", "meetings", "participants", "content", "split", "policies"):
+        d.rng.shuffle(d.tables[name])
     for seq, event in enumerate(d.tables["consent"]):
         event["seq"], event["event_id"] = seq, f"e{seq}"
         event["recorded_time"] = max(event["recorded_time"], event["event_time"], key=moment)
@@ -1503,6 +1695,21 @@ def mend_derivations(d: Draft) -> None:
             for source in row["derived_from"]
             if source != row["modality"] and (row["meeting_id"], source) in held
         ]
+
+
+def singles(count: int, recording_types: RecordingTypes | None = None) -> Iterator[World]:
+    """Each mutation alone, on so many clean worlds, so that nothing else hides what it does.
+
+    Args:
+        count: of worlds for each mutation.
+        recording_types: the platforms' table.
+    """
+    table = RECORDING_TYPES if recording_types is None else recording_types
+    for change in dict.fromkeys(MUTATIONS):
+        for number in range(count):
+            draft = clean(random.Random(f"{change.__name__} {number}"), table)
+            change(draft)
+            yield finish(draft)
 
 
 @st.composite

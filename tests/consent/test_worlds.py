@@ -1,0 +1,47 @@
+"""Each mutation of a world alone, what is read off a decision, and what must not matter to it."""
+
+import itertools
+
+import pytest
+
+from consent.test_oracle import KINDS_OF_RECORDING, decisions, expected, rule
+from consent.worlds import World, singles
+from harness.consent import agreement
+from harness.consent.records import Arm
+
+
+def test_the_engine_decides_each_mutation_alone_as_the_page_says() -> None:
+    for world in singles(2, KINDS_OF_RECORDING):
+        assert decisions(world) == expected(world), world
+
+
+def test_what_is_admitted_and_who_is_dropped_is_what_the_codes_say() -> None:
+    for world in singles(1, KINDS_OF_RECORDING):
+        wanted = expected(world)
+        tables, rulings = rule(world)
+        ids = [row.meeting_id for row in tables.meetings]
+        assert [*rulings.admitted] == [not wanted[name].codes for name in ids]
+        for number, name in enumerate(ids):
+            for modality in rulings.verdicts:
+                people = wanted[name].people.get(str(modality), {})
+                dropped = {label for label, codes in people.items() if codes}
+                if people:
+                    assert rulings.dropped_labels(number, modality) == dropped
+        for arm in Arm:
+            assert {ids[n] for n in rulings.of_arm(arm)} == only_its_arm_denies(world, arm)
+
+
+def only_its_arm_denies(world: World, arm: Arm) -> set[str]:
+    """Meetings of an arm that nothing else denies, by the oracle."""
+    arms = {row["meeting_id"]: row["arm"] for row in world.tables["split"]}
+    codes = {name: found.codes for name, found in expected(world).items() if arms.get(name) == arm}
+    return {name for name, found in codes.items() if found <= {f"{arm.upper()}_ARM"}}
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_decisions_do_not_depend_on_how_many_pairs_are_judged_at_once(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agreement, "PAIRS_AT_ONCE", size)
+    for world in itertools.islice(singles(1, KINDS_OF_RECORDING), 0, None, 4):
+        assert decisions(world) == expected(world)
