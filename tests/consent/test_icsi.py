@@ -234,3 +234,58 @@ def test_no_censored_word_is_handed_out(
     said = {turn.text for m in gate.admit(corpus.source, Config(), NOW).train for turn in m.turns}
     assert BLEEPED not in said
     assert len(said) > 10_000
+
+
+def quotes(spoken: list[Segment], forms: dict[str, datetime]) -> dict[int, tuple[str, int]]:
+    """Where somebody with a form may quote an earlier segment: place to words and quoted place.
+
+    Quoted are, in turn, who has no form date, what is censored, and the control: who has one. The
+    words are such that only segments of the same sort begin with them.
+    """
+    texts = [BLEEPED if s["censored"] else s["text"].strip() for s in spoken]
+    kinds = [kind_of(s, forms) for s in spoken]
+    found: dict[int, tuple[str, int]] = {}
+    for kind in ("no form", "censored", "free"):
+        places = [n for n, own in enumerate(kinds) if own == kind and len(texts[n]) > 20]
+        for quoted in places[:5]:
+            begins = {kinds[n] for n, t in enumerate(texts) if t.startswith(texts[quoted][:20])}
+            later = (n for n in range(quoted + 1, len(spoken)) if n not in found)
+            place = next((n for n in later if kinds[n] == "free"
+                          and spoken[n]["speaker"] != spoken[quoted]["speaker"]), None)  # fmt: skip
+            if begins == {kind} and place is not None:
+                found[place] = (texts[quoted], quoted)
+    # what is replaced by a quote can itself be quoted no more
+    return {n: q for n, q in found.items() if q[1] not in found}
+
+
+def kind_of(segment: Segment, forms: dict[str, datetime]) -> str:
+    if segment["speaker"] not in forms:
+        return "no form"
+    return "censored" if segment["censored"] else "free"
+
+
+def test_per_speaker_denies_exactly_the_quotes_of_who_is_left_out(
+    tmp_path: Path, segments: dict[str, list[Segment]], forms: dict[str, datetime],
+    shared_world: World,
+) -> None:  # fmt: skip
+    planted, places = {}, {}
+    for name, spoken in segments.items():
+        places[name] = quotes(spoken, forms)
+        planted[name] = [dict(segment) for segment in spoken]
+        for n, (words, _) in places[name].items():
+            cut = f"Replying to \u201c{words[:20]}...\u201d\n\nyes"
+            planted[name][n]["text"] = cut if n % 2 else f'Reacted to "{words}" with \u2764'
+    found = Corpus(tmp_path, planted, forms, Mode.PER_SPEAKER, shared_world).decisions()
+    seen = dict.fromkeys(("no form", "censored", "free"), 0)
+    for name, spoken in segments.items():
+        codes, turns = found[name]
+        for n, segment in enumerate(spoken if not codes else ()):
+            kind = kind_of(segment, forms)
+            expected = ["EXCLUDED_TURN"] * segment["censored"]
+            expected += ["SPEAKER_DROPPED"] * (kind == "no form")
+            if n in places[name]:
+                quoted = kind_of(spoken[places[name][n][1]], forms)
+                seen[quoted] += 1
+                expected += ["QUOTES_DROPPED"] * (quoted != "free")
+            assert turns[n] == expected
+    assert min(seen.values()) > 10, seen

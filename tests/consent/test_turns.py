@@ -177,3 +177,17 @@ def test_an_excluded_label_of_nobody_here_leaves_nobody_out(people: list[Partici
     willing = [Person(person, False) for person in people]
     assert Voices(willing, [Alias("s", "Eve", ("e" * 32,))], ["Eve"]).left_out == []
     assert Voices(willing, [], ["Bo"]).left_out == []  # the row is denied or dropped by itself
+
+
+def test_a_quote_of_a_denied_turn_is_denied(
+    people: list[ParticipantRow], defaults: Defaults
+) -> None:
+    said = turns(("Ada", "bleeped"), ("Bo", "fine words"), ("Bo", 'Reacted to "bleeped" with !'),
+                 ("Ada", 'Replying to "Reacted to..."\n\nyes'), ("Ada", 'Replying to "fine"\nyes'),
+                 ("Ada", 'Replying to "something else"\nyes'))  # fmt: skip
+    voices = Voices([Person(person, False) for person in people], ())
+    for mode in Mode:
+        settings = replace(defaults, mode=mode)
+        found = judge(said, voices, {0: ["EXCLUDED_TURN"]}, settings)
+        quotes = ("QUOTES_DROPPED",)
+        assert found.turns == (("EXCLUDED_TURN",), (), quotes, quotes, (), ())

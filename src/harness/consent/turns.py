@@ -120,7 +120,7 @@ def judge(
             found.add("SPEAKER_DROPPED")
         if voices.excludes(turn.speaker):
             found.add("EXCLUDED_LABEL")
-        if _quotes_dropped(quoted, voices):
+        if voices.left_out if quoted is None else any(codes[place] for place in quoted):
             found.add("QUOTES_DROPPED")
     whole = _whole(codes, defaults)
     texts = _masked([turn.text for turn in turns], voices)
@@ -134,9 +134,9 @@ def _whole(codes: Sequence[set[str]], defaults: Defaults) -> tuple[str, ...]:
     return ("TOO_MUCH_DROPPED",) if denied * 100 > defaults.max_dropped_percent * len(codes) else ()
 
 
-def _quoted(turns: Sequence[Turn]) -> list[list[str] | None]:
-    """Labels of those whom each turn quotes: none, or None where a quote is of nobody known."""
-    found: list[list[str] | None] = []
+def _quoted(turns: Sequence[Turn]) -> list[list[int] | None]:
+    """Places of the earlier turns that each turn may quote; None for a quote of nobody known."""
+    found: list[list[int] | None] = []
     texts = [visible(turn.text).strip() for turn in turns]
     for place, text in enumerate(texts):
         quote = _QUOTE.match(text)
@@ -144,18 +144,9 @@ def _quoted(turns: Sequence[Turn]) -> list[list[str] | None]:
             found.append([])
             continue
         words = quote["words"].strip()
-        earlier = zip(turns[:place], texts, strict=False)
-        authors = [turn.speaker for turn, said in earlier if words and said.startswith(words)]
-        found.append(authors or None)
+        earlier = [n for n in range(place) if words and texts[n].startswith(words)]
+        found.append(earlier or None)
     return found
-
-
-def _quotes_dropped(labels: list[str] | None, voices: Voices) -> bool:
-    """Whether somebody left out may be quoted; a quote of nobody known may be anybody's."""
-    if labels is None or not voices.people:
-        return bool(voices.left_out)
-    people = [() if voices.excludes(label) else voices.of(label) for label in labels]
-    return any(not found or any(person.dropped for person in found) for found in people)
 
 
 def _masked(texts: Sequence[str], voices: Voices) -> tuple[str, ...]:
