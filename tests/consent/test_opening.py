@@ -10,8 +10,8 @@ from harness.config import Config
 from harness.consent import gate
 from harness.consent.authoring import content_row, write_manifest
 from harness.consent.copies import digest_utterance, words
-from harness.consent.drafting import index_excluded
 from harness.consent.head import Mode
+from harness.consent.material import excerpts, index_of
 from harness.consent.present import Source, trust_first
 from harness.consent.records import (
     ALL,
@@ -67,7 +67,8 @@ def per_speaker(world: World) -> None:
 def sign(world: World, *, key: bytes | None = KEY, index: bool = True) -> Source:
     source: Source = world.source
     world.sign()
-    copies = index_excluded(world.draft, source.store, KEY, world.now) if index else None
+    found = excerpts(world.draft, world.now)
+    copies = index_of(found, world.draft.defaults, source.store, KEY) if index else None
     write_manifest(source.manifest, world.draft, [world.key], world.issued, world.expires,
                    copies=copies)  # fmt: skip
     source.seen.unlink(missing_ok=True)

@@ -101,7 +101,7 @@ def write_manifest(
         epoch: number of this manifest, rising.
         prev: SHA-256 of the MANIFEST.json before it.
         log: head of the withdrawals log that the tables take in, at least.
-        copies: index of excluded content, see :mod:`harness.consent.copies`.
+        copies: index of excluded content, see :mod:`harness.consent.material`.
     """
     rows = {name: len(getattr(draft.tables, name)) for name in TABLES}
     made: list[Head] = []

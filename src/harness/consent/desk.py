@@ -11,7 +11,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from harness.consent import drafting, withdrawals
+from harness.consent import drafting, material, withdrawals
 from harness.consent.authoring import Draft
 from harness.consent.head import LogHead
 from harness.consent.manifest import load_at_any_time
@@ -208,7 +208,8 @@ def _index(arguments: argparse.Namespace, draft: Draft, now: datetime) -> bytes 
     if arguments.store is None:
         raise UsageError("FLAG", "--copies-key needs --store", "", "name the content store")
     source = Source(arguments.store, Path(), Path(), Path(), Path(), arguments.copies_key)
-    return drafting.index_excluded(draft, arguments.store, read_copies_key(source), now)
+    found = material.excerpts(draft, now)
+    return material.index_of(found, draft.defaults, arguments.store, read_copies_key(source))
 
 
 def _diff(arguments: argparse.Namespace) -> int:

@@ -9,12 +9,6 @@ from typing import Any, NoReturn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.consent.authoring import Draft, draft_of, replace_folder, write_manifest
-from harness.consent.bits import Mask
-from harness.consent.columns import microseconds
-from harness.consent.content import read_turns
-from harness.consent.copies import build_index
-from harness.consent.exclusion import Exclusions, that_count
-from harness.consent.frame import Frame
 from harness.consent.head import (
     HEAD,
     TABLE_LIMIT,
@@ -31,23 +25,17 @@ from harness.consent.head import (
 from harness.consent.manifest import Manifest, check_references, load_at_any_time
 from harness.consent.reading import read_once
 from harness.consent.records import (
-    ALL,
-    Arm,
     ConsentType,
     Id,
     Operation,
-    RuleKind,
-    RuleSource,
     parse,
     record,
     to_json,
     unique,
 )
-from harness.consent.request import Request, concerns
 from harness.consent.signing import KeyRole, TrustRoot, sign, verify
 from harness.digest import strict_json
 from harness.errors import Refused
-from harness.meetings.formats import READERS
 from harness.meetings.model import Modality
 from harness.rundir import write_json
 
@@ -113,7 +101,7 @@ def lint(folder: Path, now: datetime) -> tuple[list[Refused], list[Refused]]:
     """
     errors, tables = [], {}
     try:
-        scope = _scope(folder)
+        terms = _terms(folder)
     except Refused as error:
         errors.append(error)
     for name, (kind, key) in TABLES.items():
@@ -123,8 +111,8 @@ def lint(folder: Path, now: datetime) -> tuple[list[Refused], list[Refused]]:
     if errors:
         return errors, []
     whole = Tables(**tables)
-    errors = _refusals(check_references, scope.purposes, whole)
-    return errors, [*_warnings(whole, scope, now)]
+    errors = _refusals(check_references, terms.scope.purposes, whole)
+    return errors, [] if errors else [*_warnings(_draft(terms, whole), now)]
 
 
 def read_draft(folder: Path) -> Draft:
@@ -143,7 +131,7 @@ def read_draft(folder: Path) -> Draft:
         tables[name] = tuple(rows)
     whole = Tables(**tables)
     check_references(terms.scope.purposes, whole)
-    return Draft(terms.issuer, terms.scope, terms.defaults, terms.split, whole)
+    return _draft(terms, whole)
 
 
 def sign_draft(
@@ -160,7 +148,7 @@ def sign_draft(
         log: head of the withdrawals log that the draft takes in.
         now: when it begins to hold.
         lifetime: how long it holds.
-        copies: index of excluded content, see :func:`index_excluded`.
+        copies: index of excluded content, see :mod:`harness.consent.material`.
 
     Raises:
         Refused: a code of the old manifest; ``DRAFT_FORGETS`` when consent events or exclusion
@@ -177,51 +165,6 @@ def sign_draft(
                           "copies.index", "give --copies-key and --store")  # fmt: skip
         epoch, prev = old.head.epoch + 1, old.sha256
     return write_manifest(folder, draft, keys, now, now + lifetime, epoch, prev, log, copies)
-
-
-def index_excluded(draft: Draft, store: Path, key: bytes, now: datetime) -> bytes:
-    """The index of content that people, courts or the controller exclude, to find copies of it.
-
-    This is the one time that such content is read. Left out are the sentinels of the random split
-    and rules of policy, which exclude kinds of content and nobody's words.
-
-    Args:
-        draft: whose exclusion rules count.
-        store: content store.
-        key: of the index, 32 bytes or more, kept outside manifest and run.
-        now: clock.
-    """
-    return build_index(_excluded_documents(draft, store, now), key)
-
-
-def _excluded_documents(draft: Draft, store: Path, now: datetime) -> Iterator[list[str]]:
-    tables, frame = draft.tables, Frame.of(draft.tables)
-    asked = Request(draft.scope.controller, "", tuple(Operation), tuple(Modality), frozenset(Arm),
-                    set_aside=frozenset({RuleSource.SENTINEL, RuleSource.POLICY}))  # fmt: skip
-    rules = [
-        replace(rule, scope=replace(rule.scope, purposes=(ALL,))) for rule in tables.exclusions
-    ]
-    exclusions = Exclusions(frame, that_count(rules, asked, microseconds(now)))
-    codes = {m: _excluded(frame, exclusions, m) for m in Modality}
-    numbers = {row.meeting_id: n for n, row in enumerate(tables.meetings)}
-    turns = [rule for rule in exclusions.rules if rule.kind is RuleKind.TURN]
-    for row in tables.content:
-        whole = codes[row.modality][numbers[row.meeting_id]]
-        places = {
-            int(rule.value.rpartition("/")[2])
-            for rule in turns
-            if rule.value.startswith(f"{row.modality}/")
-            and concerns(rule.scope.meetings, row.meeting_id)
-        }
-        if row.format in READERS and (whole or places):
-            said = [turn.text for turn in read_turns(store, row)]
-            yield said if whole else [text for n, text in enumerate(said) if n in places]
-
-
-def _excluded(frame: Frame, exclusions: Exclusions, modality: Modality) -> Mask:
-    found = exclusions.meetings(modality) > 0
-    found[frame.meeting[exclusions.people(modality) > 0]] = True
-    return found
 
 
 def differences(old: Manifest, new: Manifest) -> tuple[list[str], list[Change]]:
@@ -293,7 +236,8 @@ def _read_table(folder: Path, name: str, kind: type[Any]) -> tuple[list[Any], li
     return rows, errors
 
 
-def _warnings(tables: Tables, scope: Scope, now: datetime) -> Iterator[Refused]:
+def _warnings(draft: Draft, now: datetime) -> Iterator[Refused]:
+    tables, scope = draft.tables, draft.scope
     for n, row in enumerate(tables.jurisdictions, 1):
         if now - row.reviewed_on > REVIEW_EVERY:
             yield Refused("REVIEW_DUE", "not reviewed for a year", f"jurisdictions.jsonl row {n}",
@@ -314,11 +258,17 @@ def _read_terms(folder: Path) -> Terms:
     return parse(Terms, strict_json(data, TERMS), TERMS)
 
 
-def _scope(folder: Path) -> Scope:
+def _terms(folder: Path) -> Terms:
+    """The terms of a draft, or of a manifest."""
     if not (folder / HEAD).exists():
-        return _read_terms(folder).scope
+        return _read_terms(folder)
     value = strict_json(read_once(folder, HEAD, TERMS_LIMIT, "DRAFT"), HEAD)
-    return parse(Head, value, HEAD).scope
+    head = parse(Head, value, HEAD)
+    return Terms(head.issuer, head.scope, head.defaults, head.split)
+
+
+def _draft(terms: Terms, tables: Tables) -> Draft:
+    return Draft(terms.issuer, terms.scope, terms.defaults, terms.split, tables)
 
 
 def _refusals(work: Callable[..., object], *arguments: object) -> list[Refused]:

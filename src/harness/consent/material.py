@@ -1,0 +1,205 @@
+"""What the index of copies is made of: content that is excluded.
+
+``docs/copies.md`` says what goes in, in each mode, and why. Which turns these are follows from the
+rows and, where only some people's turns are meant, from the same reading as at the gate.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from harness.consent.authoring import Draft
+from harness.consent.bits import Mask
+from harness.consent.columns import microseconds
+from harness.consent.content import read_turns
+from harness.consent.copies import build_index
+from harness.consent.exclusion import Exclusions, that_count
+from harness.consent.frame import Frame
+from harness.consent.manifest import Defaults, Mode
+from harness.consent.modality import BIT
+from harness.consent.opening import RETELLING, MeetingRows
+from harness.consent.records import (
+    ALL,
+    Alias,
+    Arm,
+    ContentRow,
+    ExclusionRule,
+    Operation,
+    RuleKind,
+    RuleSource,
+)
+from harness.consent.request import Request, concerns
+from harness.consent.turns import Person, Voices, judge
+from harness.meetings.formats import READERS
+from harness.meetings.model import Modality, Turn
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """Who speaks in a meeting: its roster, the aliases of its series, and excluded labels."""
+
+    people: tuple[Person, ...]
+    aliases: tuple[Alias, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def voices(self) -> Voices:
+        """As the gate hears them."""
+        return Voices(self.people, self.aliases, self.labels)
+
+    @property
+    def all_used(self) -> Voices:
+        """As the gate would hear them if nobody were left out."""
+        return Voices([replace(p, dropped=False) for p in self.people], self.aliases)
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """What is indexed of one content file.
+
+    Attributes:
+        number: of the row in the content table, from 1.
+        row: the content row.
+        whole: whether all of it is; nothing below counts then.
+        places: turns that rules of kind ``turn`` name.
+        speakers: of the meeting; those are dropped whose turns are indexed.
+    """
+
+    number: int
+    row: ContentRow
+    whole: bool
+    places: frozenset[int]
+    speakers: Speakers
+
+    def read(self, store: Path, defaults: Defaults) -> list[str]:
+        """The texts, in order.
+
+        Raises:
+            Refused: a ``CONTENT_*`` code, or ``PARSE_REFUSED``.
+        """
+        turns = read_turns(store, self.row)
+        places = range(len(turns)) if self.whole else self._places(turns, defaults)
+        return [turns[place].text for place in places]
+
+    def _places(self, turns: Sequence[Turn], defaults: Defaults) -> Sequence[int]:
+        """Which turns are indexed; in mode unanimous an excluded speaker gives all."""
+        named = dict.fromkeys(self.places, ("EXCLUDED_TURN",))
+        found = judge(turns, self.speakers.voices, named, defaults)
+        if "EXCLUDED_LABEL" in found.codes:
+            return range(len(turns))
+        anyway = judge(turns, self.speakers.all_used, {}, defaults)
+        both = enumerate(zip(found.turns, anyway.turns, strict=True))
+        return [place for place, (codes, others) in both if {*codes} - {*others}]
+
+
+def excerpts(draft: Draft, now: datetime) -> list[Excerpt]:
+    """What is indexed of each content file, by the rows alone; files of which nothing is left out.
+
+    Args:
+        draft: tables and terms.
+        now: clock.
+    """
+    finder = _Finder(draft, now)
+    found = (finder.excerpt(n, row) for n, row in enumerate(draft.tables.content, 1))
+    return [e for e in found if e and (e.whole or e.places or e.speakers.voices.left_out)]
+
+
+def index_of(found: Iterable[Excerpt], defaults: Defaults, store: Path, key: bytes) -> bytes:
+    """The index of excluded content; this is the one time that such content is read.
+
+    Args:
+        found: what is indexed; without a reader for its format nothing is.
+        defaults: of the manifest.
+        store: content store.
+        key: of the index, 32 bytes or more, kept outside manifest and run.
+
+    Raises:
+        Refused: ``CONTENT_*``, ``PARSE_REFUSED``, ``INDEX_KEY_SHORT``, ``INDEX_TOO_LARGE``.
+    """
+    readable = [excerpt for excerpt in found if excerpt.row.format in READERS]
+    texts = (excerpt.read(store, defaults) for excerpt in readable)
+    return build_index(texts, key)
+
+
+class _Finder:
+    """What is excluded in each meeting."""
+
+    def __init__(self, draft: Draft, now: datetime) -> None:
+        self.frame, self.rows = Frame.of(draft.tables), MeetingRows(draft.tables)
+        self.unanimous = draft.defaults.mode is Mode.UNANIMOUS
+        self.numbers = {row.meeting_id: n for n, row in enumerate(draft.tables.meetings)}
+        rules = _rules(draft, now)
+        self.turns, self.labels = (_by_meeting(rules, k) for k in (RuleKind.TURN, RuleKind.LABEL))
+        exclusions = Exclusions(self.frame, rules)
+        self.meetings, self.dropped, self.origins = {}, {}, {}
+        for modality in {row.modality for row in draft.tables.content}:
+            self.meetings[modality] = exclusions.meetings(modality) > 0
+            people = exclusions.people(modality) > 0
+            self.dropped[modality] = _labels_of(self.frame, people)
+            self.origins[modality] = self.frame.origins(modality)
+
+    def excerpt(self, number: int, row: ContentRow) -> Excerpt | None:
+        """What may be indexed of one content row; None where no rule reaches it."""
+        meeting = self.numbers[row.meeting_id]
+        turns = (rule.value.split("/") for rule in self.turns(row.meeting_id))
+        places = frozenset(int(place) for kind, place in turns if kind == row.modality)
+        dropped = self.dropped[row.modality].get(meeting, set())
+        labels = tuple(self._excluded_labels(meeting, row))
+        if not (places or dropped or labels or self.meetings[row.modality][meeting]):
+            return None
+        people = tuple(Person(p, p.label in dropped) for p in self.rows.roster[row.meeting_id])
+        aliases = self.rows.aliases[self.rows.meetings[meeting].series_id]
+        speakers = Speakers(people, tuple(aliases), labels)
+        return Excerpt(number, row, self._whole(meeting, row, speakers), places, speakers)
+
+    def _whole(self, meeting: int, row: ContentRow, speakers: Speakers) -> bool:
+        """Whether all of a content file is left out because of what the rows say."""
+        if self.meetings[row.modality][meeting]:
+            return True
+        if self.unanimous and any(person.dropped for person in speakers.people):
+            return True
+        return row.modality in RETELLING and bool(speakers.voices.left_out)
+
+    def _excluded_labels(self, meeting: int, row: ContentRow) -> Iterator[str]:
+        """Labels of rules that reach a content row, itself or by an origin."""
+        origins = int(self.origins[row.modality][meeting])
+        kinds = {row.modality, *(m for m in Modality if BIT[m] & origins)}
+        for rule in self.labels(row.meeting_id):
+            if any(concerns(tuple(map(str, rule.scope.modalities)), kind) for kind in kinds):
+                yield rule.value
+
+
+def _rules(draft: Draft, now: datetime) -> list[ExclusionRule]:
+    """The rules whose content is indexed, for whatever operation and purpose.
+
+    Left out are the sentinels of the random split and rules of policy, which exclude kinds of
+    content and nobody's words.
+    """
+    asked = Request(draft.scope.controller, "", tuple(Operation), tuple(Modality), frozenset(Arm),
+                    set_aside=frozenset({RuleSource.SENTINEL, RuleSource.POLICY}))  # fmt: skip
+    every = (replace(r, scope=replace(r.scope, purposes=(ALL,))) for r in draft.tables.exclusions)
+    return that_count(every, asked, microseconds(now))
+
+
+def _by_meeting(
+    rules: Iterable[ExclusionRule], kind: RuleKind
+) -> Callable[[str], list[ExclusionRule]]:
+    """A way to ask for the rules of a kind that concern a meeting."""
+    found: dict[str, list[ExclusionRule]] = defaultdict(list)
+    for rule in rules:
+        for name in rule.scope.meetings if rule.kind is kind else ():
+            found[name].append(rule)
+    return lambda meeting: found.get(ALL, []) + found.get(meeting, [])
+
+
+def _labels_of(frame: Frame, people: Mask) -> dict[int, set[str]]:
+    """Labels of some rows of the roster, by meeting."""
+    found: dict[int, set[str]] = defaultdict(set)
+    codes, labels = frame.roster.coded("label")
+    for row in np.flatnonzero(people):
+        found[int(frame.meeting[row])].add(str(labels[codes[row]]))
+    return found

@@ -1,0 +1,137 @@
+"""What the index of copies is made of: whose words, in which mode, and when they are read."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from consent.test_opening import EVERYWHERE, SECRET, exclude, with_summaries
+from harness.config import Config
+from harness.consent.authoring import describe
+from harness.consent.copies import CopyIndex
+from harness.consent.manifest import Mode
+from harness.consent.material import excerpts, index_of
+from harness.consent.records import (
+    Alias,
+    RuleKind,
+    RuleSource,
+)
+from harness.meetings import jsonl
+from harness.meetings.model import Modality, Turn
+
+World = Any
+KEY = bytes(range(32))
+IN_M2 = (("m2",), *EVERYWHERE[1:])
+OPEN = ("we should look at how the old remote controls were made and then talk about what the new "
+        "ones need to do better for people at home")  # fmt: skip
+ANSWER = ("that is a fine thing to hear since all of us have been waiting for such news and the "
+          "weather was rather poor for weeks")  # fmt: skip
+
+
+def say(world: World, meeting: str, *said: tuple[str, str]) -> None:
+    """Put other turns into a meeting's transcript."""
+    data = jsonl.write([Turn(place, *turn) for place, turn in enumerate(said)])
+    path = f"{meeting}/turns.jsonl"
+    (world.source.store / path).write_bytes(data)
+    row = describe(data, meeting, Modality.TRANSCRIPT, "turns-jsonl", path, "own")
+    world.edit("content", lambda r: r.path == path, sha256=row.sha256, bytes=row.bytes,
+               turns=row.turns)  # fmt: skip
+
+
+def choose(world: World, mode: Mode) -> None:
+    world.draft = replace(world.draft, defaults=replace(world.draft.defaults, mode=mode))
+
+
+def index(world: World) -> bytes:
+    found = excerpts(world.draft, world.now)
+    return index_of(found, world.draft.defaults, world.source.store, KEY)
+
+
+def flags(world: World, *texts: str) -> list[bool]:
+    """Which of some texts, each for itself, the index takes for copies."""
+    made = CopyIndex.parse(index(world), KEY, "copies.index")
+    return [bool(made.flag([text]).any()) for text in texts]
+
+
+@pytest.fixture
+def spoken(world: World) -> World:
+    """Bo told a secret in m2; Ada spoke too, and answered."""
+    say(
+        world,
+        "m2",
+        ("Ada", OPEN),
+        ("Bo", SECRET),
+        ("Ada", f'Replying to "{SECRET[:20]}"\n{ANSWER}'),
+    )
+    choose(world, Mode.PER_SPEAKER)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(RuleKind.SUBJECT, "b" * 32), (RuleKind.DOMAIN, "acme.example"), (RuleKind.LABEL, "BO")],
+)
+def test_per_speaker_the_others_words_are_no_excluded_copy(
+    kind: RuleKind, value: str, spoken: World
+) -> None:
+    spoken.edit("participants", lambda row: row.label == "Bo", domain="acme.example")
+    assert flags(spoken, SECRET, OPEN, ANSWER) == [False, False, False]
+    exclude(spoken, kind, value, *IN_M2)
+    assert flags(spoken, SECRET, OPEN, ANSWER) == [True, False, True]
+    choose(spoken, Mode.UNANIMOUS)
+    assert flags(spoken, SECRET, OPEN, ANSWER) == [True, True, True]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_rule_about_a_meeting_is_about_all_of_it(mode: Mode, spoken: World) -> None:
+    choose(spoken, mode)
+    exclude(spoken, RuleKind.MEETING, "m2")
+    assert flags(spoken, SECRET, OPEN) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "found"),
+    [
+        (RuleKind.SUBJECT, "b" * 32, [True, False]),
+        (RuleKind.LABEL, "robert", [True, False]),
+        (RuleKind.LABEL, "Bo", [False, False]),
+    ],
+)
+def test_aliases_say_whose_turns_are_meant(
+    kind: RuleKind, value: str, found: list[bool], spoken: World
+) -> None:
+    spoken.edit("participants", lambda row: row.label == "Bo", label="Bo the Second")
+    spoken.append("aliases", Alias("s", "Robert", ("b" * 32,)))
+    say(spoken, "m2", ("Ada", OPEN), ("Robert", SECRET))
+    exclude(spoken, kind, value, *IN_M2)
+    assert flags(spoken, SECRET, OPEN) == found
+    choose(spoken, Mode.UNANIMOUS)
+    assert flags(spoken, SECRET, OPEN) == [found[0]] * 2
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_an_excluded_turn_is_indexed_with_what_quotes_it(mode: Mode, spoken: World) -> None:
+    choose(spoken, mode)
+    exclude(spoken, RuleKind.TURN, "transcript/1", *IN_M2)
+    assert flags(spoken, SECRET, OPEN, ANSWER) == [True, False, True]
+
+
+def test_what_is_denied_anyhow_is_no_excluded_copy(spoken: World) -> None:
+    say(spoken, "m2", ("Eve", OPEN), ("Bo", SECRET), ("Ada", f'Replying to "{OPEN}"\n{ANSWER}'))
+    exclude(spoken, RuleKind.SUBJECT, "b" * 32, *IN_M2)
+    assert flags(spoken, SECRET, OPEN, ANSWER) == [True, False, False]
+
+
+def test_what_retells_somebody_is_indexed_whole(spoken: World, config: Config) -> None:
+    with_summaries(spoken, config)
+    spoken.table("content", [r for r in spoken.draft.tables.content if r.modality != "transcript"])
+    exclude(spoken, RuleKind.SUBJECT, "b" * 32, *IN_M2)
+    assert flags(spoken, SECRET, OPEN) == [True, True]
+
+
+@pytest.mark.parametrize("source", [RuleSource.SENTINEL, RuleSource.POLICY])
+def test_sentinels_and_policy_are_nobodys_words(source: RuleSource, spoken: World) -> None:
+    for kind, value in ((RuleKind.SUBJECT, "b" * 32), (RuleKind.TURN, "transcript/1")):
+        exclude(spoken, kind, value, *IN_M2)
+    spoken.edit("exclusions", lambda rule: True, source=source)
+    assert flags(spoken, SECRET, OPEN) == [False, False]
