@@ -16,8 +16,8 @@ from harness.consent.authoring import lines
 from harness.consent.drafting import TERMS, Terms
 from harness.consent.head import TABLES
 from harness.consent.present import Source
-from harness.consent.records import to_json
-from harness.digest import canonical_json
+from harness.consent.records import ALL, ExclusionRule, RuleKind, RuleScope, RuleSource, to_json
+from harness.digest import canonical_json, sha256_hex
 from harness.errors import Refused
 
 World = Any
@@ -131,6 +131,30 @@ def test_the_next_epoch_forgets_nothing(desk: Desk) -> None:
         "diff", folder / "old", folder / "manifest", "--trust", folder / "trust.json"
     )
     assert (code, "terms changed: none" in out) == (0, True)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change the last row of a draft's table."""
+    *rows, last = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*rows, canonical_json(json.loads(last) | changes), b"\n"]))
+
+
+def test_what_was_refused_is_indexed_when_asked_for(desk: Desk) -> None:
+    folder, store = desk.folder, desk.world.source.store
+    desk("new", folder / "draft")
+    desk.fill()
+    words = " ".join(f"w{n}" for n in range(20))
+    data = b"".join(b'{"speaker":"Bo","text":"%s"}\n' % words.encode() for _ in range(2))
+    (store / "m2/turns.jsonl").write_bytes(data)
+    edit(folder / "draft" / "content.jsonl", sha256=sha256_hex(data), bytes=len(data))
+    edit(folder / "draft" / "consent.jsonl", state="refused")  # Bo, of m2
+    index = ("--copies-key", folder / "keys" / "copies.key", "--store", store)
+    made = []
+    for words in ((), ("--copies-of-refused",)):
+        code, _, err = desk.sign(*index, *words)
+        assert (code, err) == (0, "")
+        made.append((folder / "manifest" / "copies.index").read_bytes())
+    assert len(made[1]) > len(made[0])
 
 
 def test_lint_names_every_row_that_is_off(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """What the index of copies is made of: whose words, in which mode, and when they are read."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +14,13 @@ from harness.consent.manifest import Mode
 from harness.consent.material import excerpts, index_of
 from harness.consent.records import (
     Alias,
+    Operation,
     RuleKind,
     RuleSource,
+    State,
 )
+from harness.consent.signing import load_trust
+from harness.consent.withdrawals import Log, Withdrawal, read_at_any_time
 from harness.meetings import jsonl
 from harness.meetings.model import Modality, Turn
 
@@ -26,6 +31,7 @@ OPEN = ("we should look at how the old remote controls were made and then talk a
         "ones need to do better for people at home")  # fmt: skip
 ANSWER = ("that is a fine thing to hear since all of us have been waiting for such news and the "
           "weather was rather poor for weeks")  # fmt: skip
+NO: list[State] = [State.REFUSED, State.WITHDRAWN, State.REVOKED]
 
 
 def say(world: World, meeting: str, *said: tuple[str, str]) -> None:
@@ -42,15 +48,25 @@ def choose(world: World, mode: Mode) -> None:
     world.draft = replace(world.draft, defaults=replace(world.draft.defaults, mode=mode))
 
 
-def index(world: World) -> bytes:
-    found = excerpts(world.draft, world.now)
+def index(world: World, log: Log | None = None) -> bytes:
+    found = excerpts(world.draft, world.now, log)
     return index_of(found, world.draft.defaults, world.source.store, KEY)
 
 
-def flags(world: World, *texts: str) -> list[bool]:
+def flags(world: World, *texts: str, log: Log | None = None) -> list[bool]:
     """Which of some texts, each for itself, the index takes for copies."""
-    made = CopyIndex.parse(index(world), KEY, "copies.index")
+    made = CopyIndex.parse(index(world, log), KEY, "copies.index")
     return [bool(made.flag([text]).any()) for text in texts]
+
+
+def log_of(world: World, *entries: Withdrawal) -> Log:
+    world.sign()
+    world.withdraw(*entries)
+    return read_at_any_time(world.source.withdrawals, load_trust(world.source.trust), world.now)
+
+
+def event_of_bo(row: Any) -> bool:
+    return row.subject_key == "b" * 32 and row.scope.meetings == ("m2",)
 
 
 @pytest.fixture
@@ -129,9 +145,41 @@ def test_what_retells_somebody_is_indexed_whole(spoken: World, config: Config) -
     assert flags(spoken, SECRET, OPEN) == [True, True]
 
 
+@pytest.mark.parametrize("state", State)
+def test_what_people_refused_is_indexed_where_it_is_asked_for(state: State, spoken: World) -> None:
+    spoken.edit("consent", event_of_bo, state=state)
+    assert flags(spoken, SECRET, OPEN) == [False, False]
+    log = log_of(spoken)
+    assert flags(spoken, SECRET, OPEN, log=log) == [state in NO, False]
+    choose(spoken, Mode.UNANIMOUS)
+    assert flags(spoken, SECRET, OPEN, log=log) == [state in NO] * 2
+
+
+def test_what_was_withdrawn_since_counts(spoken: World) -> None:
+    day = spoken.now - timedelta(days=1)
+    entry = Withdrawal("b" * 32, spoken.draft.scope.controller, (), (), (), ("m2",), (), day, day,
+                       False)  # fmt: skip
+    assert flags(spoken, SECRET, OPEN, log=log_of(spoken, entry)) == [True, False]
+
+
+@pytest.mark.parametrize("changes", [
+    {"operations": (Operation.EVALUATION,)}, {"purposes": ("dpv:Marketing",)},
+    {"controller": "https://other.example"},
+])  # fmt: skip
+def test_who_refused_something_else_is_not_indexed(changes: dict[str, Any], spoken: World) -> None:
+    spoken.draft = replace(spoken.draft, scope=replace(
+        spoken.draft.scope, purposes=(*spoken.draft.scope.purposes, "dpv:Marketing")))  # fmt: skip
+    (given,) = filter(event_of_bo, spoken.draft.tables.consent)
+    seq = len(spoken.draft.tables.consent)
+    later = given.event_time + timedelta(hours=1)
+    spoken.append("consent", replace(given, seq=seq, event_id="e99", state=State.REFUSED,
+                                     event_time=later, recorded_time=later, **changes))  # fmt: skip
+    assert flags(spoken, SECRET, OPEN, log=log_of(spoken)) == [False, False]
+
+
 @pytest.mark.parametrize("source", [RuleSource.SENTINEL, RuleSource.POLICY])
-def test_sentinels_and_policy_are_nobodys_words(source: RuleSource, spoken: World) -> None:
+def test_sentinels_are_nobodys_refusal(source: RuleSource, spoken: World) -> None:
     for kind, value in ((RuleKind.SUBJECT, "b" * 32), (RuleKind.TURN, "transcript/1")):
         exclude(spoken, kind, value, *IN_M2)
     spoken.edit("exclusions", lambda rule: True, source=source)
-    assert flags(spoken, SECRET, OPEN) == [False, False]
+    assert flags(spoken, SECRET, OPEN, log=log_of(spoken)) == [False, False]

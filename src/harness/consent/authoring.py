@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -77,6 +77,14 @@ def draft_of(manifest: Manifest) -> Draft:
     """The draft that a manifest was signed from, to change and sign again."""
     head = manifest.head
     return Draft(head.issuer, head.scope, head.defaults, head.split, manifest.tables)
+
+
+def trial_manifest(draft: Draft, now: datetime) -> Manifest:
+    """A manifest as if a draft had been signed: to decide by, never to permit."""
+    head = Head(SCHEMA, 1, None, now, now + timedelta(days=1), draft.issuer, draft.scope,
+                draft.defaults, draft.split, NO_WITHDRAWALS, None, (),
+                Counts(**dict.fromkeys(TABLES, 0)))  # fmt: skip
+    return Manifest(head, "", "", draft.tables)
 
 
 def write_manifest(

@@ -106,6 +106,9 @@ def _sign_takes(command: _Parser) -> None:
     _add(command, "--log", "folder of the withdrawals log", required=True)
     _add(command, "--copies-key", "key of the index of excluded content, to find copies of it")
     _add(command, "--store", "content store, from which that index is made")
+    command.add_argument("--copies-of-refused", action="store_true",
+                         help="index what people refused or withdrew too: reads it, once; "
+                         "docs/copies.md says what to weigh")  # fmt: skip
     _add_trust(command)
     command.add_argument("--hours", type=float, default=24.0, help="how long it holds (default 24)")
 
@@ -194,21 +197,24 @@ def _sign(arguments: argparse.Namespace) -> int:
     head = drafting.sign_draft(
         arguments.manifest, draft, [load_key(path) for path in arguments.key], trust,
         LogHead(len(log.entries), log.sha256), now, timedelta(hours=arguments.hours),
-        _index(arguments, draft, now),
+        _index(arguments, draft, log, now),
     )  # fmt: skip
     signed = load_at_any_time(arguments.manifest, trust, now)
     print(f"epoch {head.epoch}, until {format_time(head.expires)}\nsha256 {signed.sha256}")
     return ExitCode.DONE
 
 
-def _index(arguments: argparse.Namespace, draft: Draft, now: datetime) -> bytes | None:
+def _index(
+    arguments: argparse.Namespace, draft: Draft, log: withdrawals.Log, now: datetime
+) -> bytes | None:
     """The index of excluded content, where a key for it is given."""
     if arguments.copies_key is None:
         return None
     if arguments.store is None:
         raise UsageError("FLAG", "--copies-key needs --store", "", "name the content store")
     source = Source(arguments.store, Path(), Path(), Path(), Path(), arguments.copies_key)
-    found = material.excerpts(draft, now)
+    heard = log if arguments.copies_of_refused else None
+    found = material.excerpts(draft, now, heard)
     return material.index_of(found, draft.defaults, arguments.store, read_copies_key(source))
 
 

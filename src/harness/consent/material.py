@@ -1,4 +1,4 @@
-"""What the index of copies is made of: content that is excluded.
+"""What the index of copies is made of: content that is excluded, or that people refused.
 
 ``docs/copies.md`` says what goes in, in each mode, and why. Which turns these are follows from the
 rows and, where only some people's turns are meant, from the same reading as at the gate.
@@ -12,16 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.consent.authoring import Draft
-from harness.consent.bits import Mask
+from harness.consent.authoring import Draft, trial_manifest
+from harness.consent.bits import PERSON, Mask
 from harness.consent.columns import microseconds
 from harness.consent.content import read_turns
 from harness.consent.copies import build_index
+from harness.consent.decide import rule_tables
+from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions, that_count
 from harness.consent.frame import Frame
 from harness.consent.manifest import Defaults, Mode
 from harness.consent.modality import BIT
 from harness.consent.opening import RETELLING, MeetingRows
+from harness.consent.present import with_withdrawals
 from harness.consent.records import (
     ALL,
     Alias,
@@ -34,8 +37,11 @@ from harness.consent.records import (
 )
 from harness.consent.request import Request, concerns
 from harness.consent.turns import Person, Voices, judge
+from harness.consent.withdrawals import Log
 from harness.meetings.formats import READERS
 from harness.meetings.model import Modality, Turn
+
+_REFUSED = PERSON.of(["CONSENT_REFUSED", "CONSENT_WITHDRAWN", "CONSENT_REVOKED"])
 
 
 @dataclass(frozen=True)
@@ -96,14 +102,15 @@ class Excerpt:
         return [place for place, (codes, others) in both if {*codes} - {*others}]
 
 
-def excerpts(draft: Draft, now: datetime) -> list[Excerpt]:
+def excerpts(draft: Draft, now: datetime, log: Log | None = None) -> list[Excerpt]:
     """What is indexed of each content file, by the rows alone; files of which nothing is left out.
 
     Args:
         draft: tables and terms.
         now: clock.
+        log: withdrawals; where it is given, what people refused or withdrew is indexed too.
     """
-    finder = _Finder(draft, now)
+    finder = _Finder(draft, now, log)
     found = (finder.excerpt(n, row) for n, row in enumerate(draft.tables.content, 1))
     return [e for e in found if e and (e.whole or e.places or e.speakers.voices.left_out)]
 
@@ -126,24 +133,25 @@ def index_of(found: Iterable[Excerpt], defaults: Defaults, store: Path, key: byt
 
 
 class _Finder:
-    """What is excluded in each meeting."""
+    """What is excluded or refused in each meeting."""
 
-    def __init__(self, draft: Draft, now: datetime) -> None:
+    def __init__(self, draft: Draft, now: datetime, log: Log | None) -> None:
         self.frame, self.rows = Frame.of(draft.tables), MeetingRows(draft.tables)
         self.unanimous = draft.defaults.mode is Mode.UNANIMOUS
         self.numbers = {row.meeting_id: n for n, row in enumerate(draft.tables.meetings)}
         rules = _rules(draft, now)
         self.turns, self.labels = (_by_meeting(rules, k) for k in (RuleKind.TURN, RuleKind.LABEL))
         exclusions = Exclusions(self.frame, rules)
+        refused = {} if log is None else _refused(draft, self.frame, log, now)
         self.meetings, self.dropped, self.origins = {}, {}, {}
         for modality in {row.modality for row in draft.tables.content}:
             self.meetings[modality] = exclusions.meetings(modality) > 0
-            people = exclusions.people(modality) > 0
+            people = (exclusions.people(modality) > 0) | refused.get(modality, False)
             self.dropped[modality] = _labels_of(self.frame, people)
             self.origins[modality] = self.frame.origins(modality)
 
     def excerpt(self, number: int, row: ContentRow) -> Excerpt | None:
-        """What may be indexed of one content row; None where no rule reaches it."""
+        """What may be indexed of one content row; None where no rule and no refusal reaches it."""
         meeting = self.numbers[row.meeting_id]
         turns = (rule.value.split("/") for rule in self.turns(row.meeting_id))
         places = frozenset(int(place) for kind, place in turns if kind == row.modality)
@@ -194,6 +202,26 @@ def _by_meeting(
         for name in rule.scope.meetings if rule.kind is kind else ():
             found[name].append(rule)
     return lambda meeting: found.get(ALL, []) + found.get(meeting, [])
+
+
+def _refused(draft: Draft, frame: Frame, log: Log, now: datetime) -> dict[Modality, Mask]:
+    """Roster rows whose latest word on training is no, for every purpose of the manifest.
+
+    Who agreed to one of the purposes, or refuses something else than training, has turns that
+    may be trained on, and an index of them would deny these.
+    """
+    manifest = trial_manifest(draft, now)
+    tables, scope = with_withdrawals(manifest, log), draft.scope
+    found: dict[Modality, Mask] = {}
+    for purpose in scope.purposes if Operation.FINE_TUNING in scope.operations else ():
+        asked = Request(scope.controller, purpose, (Operation.FINE_TUNING,), scope.modalities,
+                        frozenset(Arm), set_aside=frozenset(RuleSource))  # fmt: skip
+        events = Events.from_rows(tables.consent)
+        rulings = rule_tables(manifest.head, tables, frame, events, asked, now)
+        for modality, verdict in rulings.verdicts.items():
+            refused = (verdict.people & _REFUSED) > 0
+            found[modality] = refused & found.get(modality, np.True_)
+    return found
 
 
 def _labels_of(frame: Frame, people: Mask) -> dict[int, set[str]]:
