@@ -157,6 +157,23 @@ def test_what_was_refused_is_indexed_when_asked_for(desk: Desk) -> None:
     assert len(made[1]) > len(made[0])
 
 
+def test_excluded_content_that_nothing_reads_is_a_warning(desk: Desk) -> None:
+    folder, store = desk.folder, desk.world.source.store
+    desk("new", folder / "draft")
+    scope = RuleScope(("m2",), (ALL,), (ALL,), (ALL,))
+    desk.world.append("exclusions", ExclusionRule("r", RuleKind.MEETING, "m2", scope,
+                      desk.world.start, None, RuleSource.COURT, desk.world.start))  # fmt: skip
+    desk.fill()
+    edit(folder / "draft" / "content.jsonl", format="docx")
+    warning = "warning: INDEX_INCOMPLETE: "
+    code, out, _ = desk("lint", folder / "draft")
+    assert (code, out.splitlines()[-1]) == (0, "0 errors, 1 warnings")
+    assert out.startswith(warning)
+    assert "content.jsonl row 3" in out
+    code, _, err = desk.sign("--copies-key", folder / "keys" / "copies.key", "--store", store)
+    assert (code, err.count("\n"), err.startswith(warning)) == (0, 1, True)
+
+
 def test_lint_names_every_row_that_is_off(desk: Desk) -> None:
     folder = desk.folder
     desk("new", folder / "draft")

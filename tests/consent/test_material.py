@@ -10,8 +10,8 @@ from consent.test_opening import EVERYWHERE, SECRET, exclude, with_summaries
 from harness.config import Config
 from harness.consent.authoring import describe
 from harness.consent.copies import CopyIndex
-from harness.consent.manifest import Mode
-from harness.consent.material import excerpts, index_of
+from harness.consent.head import Mode
+from harness.consent.material import excerpts, index_of, unreadable
 from harness.consent.records import (
     Alias,
     Operation,
@@ -183,3 +183,11 @@ def test_sentinels_are_nobodys_refusal(source: RuleSource, spoken: World) -> Non
         exclude(spoken, kind, value, *IN_M2)
     spoken.edit("exclusions", lambda rule: True, source=source)
     assert flags(spoken, SECRET, OPEN, log=log_of(spoken)) == [False, False]
+
+
+def test_content_that_nothing_reads_is_named_by_its_row(spoken: World) -> None:
+    exclude(spoken, RuleKind.MEETING, "m2")
+    spoken.edit("content", lambda row: row.meeting_id in ("m0", "m2"), format="docx")
+    (problem,) = unreadable(excerpts(spoken.draft, spoken.now))
+    assert (problem.code, problem.where) == ("INDEX_INCOMPLETE", "content.jsonl row 3")
+    assert flags(spoken, SECRET) == [False]

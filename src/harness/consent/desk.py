@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -215,6 +216,8 @@ def _index(
     source = Source(arguments.store, Path(), Path(), Path(), Path(), arguments.copies_key)
     heard = log if arguments.copies_of_refused else None
     found = material.excerpts(draft, now, heard)
+    for problem in material.unreadable(found):
+        print(f"warning: {problem}", file=sys.stderr)
     return material.index_of(found, draft.defaults, arguments.store, read_copies_key(source))
 
 

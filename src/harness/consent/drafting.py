@@ -23,6 +23,7 @@ from harness.consent.head import (
     Tables,
 )
 from harness.consent.manifest import Manifest, check_references, load_at_any_time
+from harness.consent.material import excerpts, unreadable
 from harness.consent.reading import read_once
 from harness.consent.records import (
     ConsentType,
@@ -251,6 +252,7 @@ def _warnings(draft: Draft, now: datetime) -> Iterator[Refused]:
         if meeting.meeting_id not in split:
             yield Refused("SPLIT_UNASSIGNED", "it has no arm", f"meetings.jsonl row {n}",
                           "draw the split again if it may be used")  # fmt: skip
+    yield from unreadable(excerpts(draft, now))
 
 
 def _read_terms(folder: Path) -> Terms:

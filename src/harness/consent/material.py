@@ -21,7 +21,7 @@ from harness.consent.decide import rule_tables
 from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions, that_count
 from harness.consent.frame import Frame
-from harness.consent.manifest import Defaults, Mode
+from harness.consent.head import Defaults, Mode
 from harness.consent.modality import BIT
 from harness.consent.opening import RETELLING, MeetingRows
 from harness.consent.present import with_withdrawals
@@ -38,6 +38,7 @@ from harness.consent.records import (
 from harness.consent.request import Request, concerns
 from harness.consent.turns import Person, Voices, judge
 from harness.consent.withdrawals import Log
+from harness.errors import Refused
 from harness.meetings.formats import READERS
 from harness.meetings.model import Modality, Turn
 
@@ -113,6 +114,17 @@ def excerpts(draft: Draft, now: datetime, log: Log | None = None) -> list[Excerp
     finder = _Finder(draft, now, log)
     found = (finder.excerpt(n, row) for n, row in enumerate(draft.tables.content, 1))
     return [e for e in found if e and (e.whole or e.places or e.speakers.voices.left_out)]
+
+
+def unreadable(found: Iterable[Excerpt]) -> list[Refused]:
+    """A warning for each content row that would be indexed if anything could read it."""
+    return [
+        Refused("INDEX_INCOMPLETE", "excluded, and no reader for its format: copies of it will not "
+                "be found", f"content.jsonl row {excerpt.number}",
+                "put the same words into the store in a format that is read")
+        for excerpt in found
+        if excerpt.row.format not in READERS
+    ]  # fmt: skip
 
 
 def index_of(found: Iterable[Excerpt], defaults: Defaults, store: Path, key: bytes) -> bytes:
