@@ -24,6 +24,7 @@ from harness.consent.copies import (
     Rule,
     build_index,
     digest_utterance,
+    is_made_from,
     key_id,
     words,
 )
@@ -33,7 +34,7 @@ KEY = bytes(range(32))
 OTHER = bytes(range(32, 64))
 ROOT = Path(__file__).parents[2]
 QMSUM = ROOT.parent / "shared" / "data" / "qmsum"
-HEADER = struct.Struct("<16s5H H Q Q 16s 16s")
+HEADER = struct.Struct("<16s5H H Q Q 16s 16s 16s")
 FIELDS = ["magic", "gram", "repeats", "span", "drift", "cover", "bits", "entries", "places"]
 
 COMMON = st.sampled_from([f"w{n}" for n in range(12)])
@@ -224,6 +225,16 @@ def test_order_and_repetition_of_documents_do_not_matter() -> None:
     assert build_index(documents[:4], KEY) != data != build_index(documents, KEY, Rule(cover=17))
 
 
+def test_an_index_knows_what_it_was_made_from() -> None:
+    document = [" ".join(invented(14, 50))]
+    data = build_index([document], KEY, made_from="one")
+    assert is_made_from(data, KEY, "one")
+    assert not is_made_from(data, KEY, "other")
+    assert not is_made_from(data, OTHER, "one")
+    assert not is_made_from(data[:-1], KEY, "one")
+    assert not is_made_from(build_index([document], KEY, Rule(cover=17), "one"), KEY, "one")
+
+
 @given(st.integers(0, 500))
 @settings(max_examples=20)
 def test_size(count: int) -> None:
@@ -266,7 +277,7 @@ def test_every_truncation_and_every_flipped_bit_is_refused() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("magic", b"harness-copies-2"), ("gram", 1), ("gram", 9), ("gram", 17), ("repeats", 0),
+        ("magic", b"harness-copies-1"), ("gram", 1), ("gram", 9), ("gram", 17), ("repeats", 0),
         ("repeats", 256), ("span", 15), ("span", 5000), ("drift", 0), ("drift", 3), ("drift", 66),
         ("cover", 3), ("cover", 65), ("bits", 4), ("bits", 0), ("entries", 0), ("entries", 2**60),
         ("places", 3), ("places", 2**32), ("places", 2**63),

@@ -1,7 +1,10 @@
 """What the index of copies is made of: whose words, in which mode, and when they are read."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from harness.consent.records import (
 )
 from harness.consent.signing import load_trust
 from harness.consent.withdrawals import Log, Withdrawal, read_at_any_time
+from harness.errors import Refused
 from harness.meetings import jsonl
 from harness.meetings.model import Modality, Turn
 
@@ -48,9 +52,9 @@ def choose(world: World, mode: Mode) -> None:
     world.draft = replace(world.draft, defaults=replace(world.draft.defaults, mode=mode))
 
 
-def index(world: World, log: Log | None = None) -> bytes:
+def index(world: World, log: Log | None = None, old: bytes | None = None) -> bytes:
     found = excerpts(world.draft, world.now, log)
-    return index_of(found, world.draft.defaults, world.source.store, KEY)
+    return index_of(found, world.draft.defaults, world.source.store, KEY, old)
 
 
 def flags(world: World, *texts: str, log: Log | None = None) -> list[bool]:
@@ -191,3 +195,40 @@ def test_content_that_nothing_reads_is_named_by_its_row(spoken: World) -> None:
     (problem,) = unreadable(excerpts(spoken.draft, spoken.now))
     assert (problem.code, problem.where) == ("INDEX_INCOMPLETE", "content.jsonl row 3")
     assert flags(spoken, SECRET) == [False]
+
+
+def rule(world: World) -> None:
+    exclude(world, RuleKind.TURN, "transcript/0", *IN_M2)
+
+
+def alias(world: World) -> None:
+    world.append("aliases", Alias("s", "Ada", ("b" * 32,)))
+
+
+def relabel(world: World) -> None:
+    world.edit("participants", lambda row: row.label == "Bo", label="Bob")
+
+
+def other_words(world: World) -> None:
+    say(world, "m2", ("Bo", "other words"))
+
+
+@pytest.mark.parametrize(
+    "change", [rule, alias, relabel, other_words, lambda world: choose(world, Mode.UNANIMOUS)]
+)
+def test_what_is_indexed_already_is_not_read_again(
+    change: Callable[[World], None], spoken: World
+) -> None:
+    exclude(spoken, RuleKind.SUBJECT, "b" * 32, *IN_M2)
+    old = index(spoken)
+    folder: Path = spoken.source.store / "m2"
+    folder.rename(spoken.folder / "away")
+    assert index(spoken, old=old) == old
+    with pytest.raises(Refused, match="CONTENT_FILE_MISSING"):
+        index(spoken, old=old[:-1])
+    (spoken.folder / "away").rename(folder)
+    change(spoken)
+    assert index(spoken, old=old) == index(spoken) != old
+    shutil.rmtree(folder)
+    with pytest.raises(Refused, match="CONTENT_FILE_MISSING"):
+        index(spoken, old=old)

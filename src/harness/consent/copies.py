@@ -173,9 +173,9 @@ class _Blocks:
 
 # --- the file ----------------------------------------------------------------------------------
 
-_MAGIC = b"harness-copies-1"
-# magic, rule, bits of a bucket's number, entries, places, key id, salt
-_HEADER = struct.Struct("<16s5H H Q Q 16s 16s")
+_MAGIC = b"harness-copies-2"
+# magic, rule, bits of a bucket's number, entries, places, key id, salt, what it was made from
+_HEADER = struct.Struct("<16s5H H Q Q 16s 16s 16s")
 _SEAL_BYTES = 32
 _TAG_BITS = 16
 
@@ -210,7 +210,9 @@ class Rule:
         return self.span + self.drift
 
 
-def build_index(documents: Iterable[Sequence[str]], key: bytes, rule: Rule | None = None) -> bytes:
+def build_index(
+    documents: Iterable[Sequence[str]], key: bytes, rule: Rule | None = None, made_from: str = ""
+) -> bytes:
     """Make the index of excluded content.
 
     The same documents, in whatever order and however often, give the same bytes.
@@ -219,6 +221,7 @@ def build_index(documents: Iterable[Sequence[str]], key: bytes, rule: Rule | Non
         documents: for each excluded content its turns in order, texts without speaker labels.
         key: 32 secret bytes or more, kept outside manifest and run.
         rule: what counts as a copy; None for the one that was measured.
+        made_from: a digest of all that the documents follow from, for :func:`is_made_from`.
 
     Returns:
         The file, about 6 bytes for each word.
@@ -240,10 +243,29 @@ def build_index(documents: Iterable[Sequence[str]], key: bytes, rule: Rule | Non
     sizes = np.bincount(_buckets(labels, bits), minlength=1 << bits)
     places = (places.astype(np.uint32) ^ masks)[order]
     header = _HEADER.pack(_MAGIC, *astuple(rule), bits, len(runs), total,
-                          _subkey(key, b"key id")[:16], salt)  # fmt: skip
+                          _subkey(key, b"key id")[:16], salt, _source(key, made_from))  # fmt: skip
     body = b"".join((header, sizes.astype(np.uint8).tobytes(), places.astype("<u4").tobytes(),
                      _tags(labels, bits).astype("<u2").tobytes()))  # fmt: skip
     return body + _seal(key, memoryview(body))
+
+
+def is_made_from(data: bytes, key: bytes, made_from: str) -> bool:
+    """Whether a file is a whole index of this key, of the rule that was measured and of a source.
+
+    Args:
+        data: the file.
+        key: 32 secret bytes or more.
+        made_from: as for :func:`build_index`.
+    """
+    try:
+        index = CopyIndex.parse(data, key, "")
+    except Refused:
+        return False
+    return index.rule == Rule() and index.source == _source(key, made_from)
+
+
+def _source(key: bytes, made_from: str) -> bytes:
+    return _subkey(key, b"made from/" + made_from.encode())[:16]
 
 
 def _excluded_runs(
@@ -302,11 +324,11 @@ def _seal(key: bytes, body: memoryview) -> bytes:
     return hmac.digest(_subkey(key, b"seal"), body, "sha256")
 
 
-def _header(data: memoryview, key: bytes, where: str) -> tuple[Rule, int, int, bytes]:
-    """Rule, number of entries, number of places, salt; after the whole file was checked."""
+def _header(data: memoryview, key: bytes, where: str) -> tuple[Rule, int, int, bytes, bytes]:
+    """Rule, numbers of entries and places, salt, source; after the whole file was checked."""
     if len(data) < _HEADER.size + _SEAL_BYTES:
         raise _invalid("too short to be an index", where)
-    magic, *rule, bits, entries, total, keyed, salt = _HEADER.unpack_from(data)
+    magic, *rule, bits, entries, total, keyed, salt, source = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise _invalid("not an index of excluded content, or of another version", where)
     if keyed.hex() != key_id(key):
@@ -317,7 +339,7 @@ def _header(data: memoryview, key: bytes, where: str) -> tuple[Rule, int, int, b
         raise _invalid("not as long as it says", where)
     if not hmac.compare_digest(_seal(key, data[:-_SEAL_BYTES]), data[-_SEAL_BYTES:]):
         raise _invalid("changed after it was made", where)
-    return _rule(rule, where), entries, total, salt
+    return _rule(rule, where), entries, total, salt, source
 
 
 def _rule(numbers: list[int], where: str) -> Rule:
@@ -337,10 +359,11 @@ class CopyIndex:
     Attributes:
         rule: what counts as a copy.
         entries: number of indexed occurrences of runs.
+        source: under the key, what it was made from.
     """
 
     def __init__(self, data: memoryview, key: bytes, where: str) -> None:
-        self.rule, self.entries, self._total, salt = _header(data, key, where)
+        self.rule, self.entries, self._total, salt, self.source = _header(data, key, where)
         self._table, self._blocks = _Words(key), _Blocks(key, salt)
         self._bits = _bits(self.entries)
         sizes = np.frombuffer(data, np.uint8, 1 << self._bits, _HEADER.size)

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from harness.consent import drafting, material, withdrawals
 from harness.consent.authoring import Draft
-from harness.consent.head import LogHead
+from harness.consent.head import COPIES, INDEX_LIMIT, LogHead
 from harness.consent.manifest import load_at_any_time
 from harness.consent.present import Source, present_missed, read_copies_key, trust_first
+from harness.consent.reading import read_once
 from harness.consent.records import format_time, parse_lines, to_json
 from harness.consent.signing import (
     KeyRole,
@@ -218,7 +219,16 @@ def _index(
     found = material.excerpts(draft, now, heard)
     for problem in material.unreadable(found):
         print(f"warning: {problem}", file=sys.stderr)
-    return material.index_of(found, draft.defaults, arguments.store, read_copies_key(source))
+    return material.index_of(found, draft.defaults, arguments.store, read_copies_key(source),
+                             _old_index(arguments.manifest))  # fmt: skip
+
+
+def _old_index(folder: Path) -> bytes | None:
+    """The index of the epoch before; its seal under the key says whether it is one."""
+    try:
+        return read_once(folder, COPIES, INDEX_LIMIT, "MANIFEST")
+    except Refused:
+        return None
 
 
 def _diff(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from harness.consent.authoring import Draft, trial_manifest
 from harness.consent.bits import PERSON, Mask
 from harness.consent.columns import microseconds
 from harness.consent.content import read_turns
-from harness.consent.copies import build_index
+from harness.consent.copies import build_index, is_made_from
 from harness.consent.decide import rule_tables
 from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions, that_count
@@ -38,6 +39,7 @@ from harness.consent.records import (
 from harness.consent.request import Request, concerns
 from harness.consent.turns import Person, Voices, judge
 from harness.consent.withdrawals import Log
+from harness.digest import digest_of
 from harness.errors import Refused
 from harness.meetings.formats import READERS
 from harness.meetings.model import Modality, Turn
@@ -102,6 +104,15 @@ class Excerpt:
         both = enumerate(zip(found.turns, anyway.turns, strict=True))
         return [place for place, (codes, others) in both if {*codes} - {*others}]
 
+    def described(self) -> list[Any]:
+        """All that the texts follow from, beside the mode."""
+        file = [self.row.sha256, self.row.format]
+        if self.whole:
+            return file
+        people = [[p.row.label, p.row.subject_key, p.dropped] for p in self.speakers.people]
+        aliases = [[alias.label, *alias.subject_keys] for alias in self.speakers.aliases]
+        return [*file, sorted(self.places), people, aliases, sorted(self.speakers.labels)]
+
 
 def excerpts(draft: Draft, now: datetime, log: Log | None = None) -> list[Excerpt]:
     """What is indexed of each content file, by the rows alone; files of which nothing is left out.
@@ -127,7 +138,9 @@ def unreadable(found: Iterable[Excerpt]) -> list[Refused]:
     ]  # fmt: skip
 
 
-def index_of(found: Iterable[Excerpt], defaults: Defaults, store: Path, key: bytes) -> bytes:
+def index_of(
+    found: Iterable[Excerpt], defaults: Defaults, store: Path, key: bytes, old: bytes | None = None
+) -> bytes:
     """The index of excluded content; this is the one time that such content is read.
 
     Args:
@@ -135,13 +148,18 @@ def index_of(found: Iterable[Excerpt], defaults: Defaults, store: Path, key: byt
         defaults: of the manifest.
         store: content store.
         key: of the index, 32 bytes or more, kept outside manifest and run.
+        old: index of the epoch before; taken again, and nothing read, where it is of the same.
 
     Raises:
         Refused: ``CONTENT_*``, ``PARSE_REFUSED``, ``INDEX_KEY_SHORT``, ``INDEX_TOO_LARGE``.
     """
     readable = [excerpt for excerpt in found if excerpt.row.format in READERS]
+    described = sorted((excerpt.described() for excerpt in readable), key=str)
+    same = digest_of([str(defaults.mode), described])
+    if old is not None and is_made_from(old, key, same):
+        return old
     texts = (excerpt.read(store, defaults) for excerpt in readable)
-    return build_index(texts, key)
+    return build_index(texts, key, made_from=same)
 
 
 class _Finder:
