@@ -1,17 +1,22 @@
 """Whatever denies a meeting, its words do not move one bit of the adapter."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from consent.test_reasons import DENIES
+from consent.test_material import say
+from consent.test_opening import KEY, exclude, per_speaker, sign
+from consent.test_reasons import DENIES, TURNS_ONLY, event
 from factories import tiny_config
 from harness.config import Config
 from harness.consent import gate
 from harness.consent.capability import Admitted
-from harness.consent.records import Arm
+from harness.consent.copies import digest_utterance, words
+from harness.consent.records import ALL, Alias, Arm, RuleKind, State
 from harness.digest import sha256_hex
 from harness.errors import Refused
 from harness.rundir import RunDir
@@ -87,3 +92,108 @@ def test_denied_words_do_not_reach_the_adapter(
     replace_content(world, "m1/turns.jsonl")  # the control: what is trained on does move it
     control = outcome(world, config, tmp_path / "control", monkeypatch)
     assert (control in outcomes) is (code in OF_ALL)
+
+
+# --- turns -------------------------------------------------------------------------------------
+
+ASK = "shall we begin with the budget of the northern plant"
+REST = "then let us close the meeting here and write to everybody tomorrow"
+SAID = "the offer is ninety thousand and nobody may hear of it before the board has met in may"
+MORE = "our lawyers think that the other side will take it as long as we do not press them at all"
+OTHER_WORDS = "these are other words altogether"
+AT_1 = (RuleKind.TURN, "transcript/1", ("m0",), (ALL,), (ALL,), (ALL,))
+
+
+@dataclass(frozen=True)
+class Case:
+    """How the second turn of a meeting comes to be denied, and what else may stand there.
+
+    Attributes:
+        turn: speaker and text.
+        others: texts that are denied for the same reason as the first.
+        deny: what makes the rows say so.
+        before: the turn before it.
+    """
+
+    turn: tuple[str, str]
+    others: tuple[str, ...]
+    deny: Callable[[World], None]
+    before: tuple[str, str] = ("Ada", ASK)
+
+
+def bo_refuses(world: World) -> None:
+    event(state=State.REFUSED)(world, tiny_config())
+
+
+def m1_is_excluded(world: World) -> None:
+    say(world, "m1", ("Ada", f"{SAID} {MORE}"))
+    exclude(world, RuleKind.MEETING, "m1")
+
+
+def an_alias_is_excluded(world: World) -> None:
+    world.append("aliases", Alias("s", "Room 5", ("b" * 32,)))
+    exclude(world, RuleKind.LABEL, "room 5")
+
+
+TURN_CASES = {
+    "EXCLUDED_TURN": Case(("Ada", SAID), (OTHER_WORDS, "no"), lambda world: exclude(world, *AT_1)),
+    # the rule knows words by their digest: other writing of the same words is all it can deny
+    "EXCLUDED_UTTERANCE": Case(
+        ("Ada", SAID), (SAID.upper(), SAID.replace(" ", ", \u200b{gap} ") + "!"),
+        lambda world: exclude(world, RuleKind.UTTERANCE, digest_utterance(words(SAID), KEY)),
+    ),
+    # anything from the excluded meeting, written anyhow, with whatever else the turn says
+    "EXCLUDED_COPY": Case(("Ada", SAID), (MORE.title(), f"{OTHER_WORDS}: {SAID}"), m1_is_excluded),
+    "SPEAKER_DROPPED": Case(("Bo", SAID), (OTHER_WORDS, ASK, "no"), bo_refuses),
+    # whom a turn quotes follows from its first words; a quote of nobody known is Bo's too
+    "QUOTES_DROPPED": Case(
+        ("Ada", f'Replying to "{SAID[:20]}..."\n{OTHER_WORDS}'),
+        (f'Reacted to "{SAID}" with !', f'Replying to "what nobody said"\n{MORE}'),
+        bo_refuses, ("Bo", SAID),
+    ),
+    "EXCLUDED_LABEL": Case(("Room 5", SAID), (OTHER_WORDS, "no"), an_alias_is_excluded),
+}  # fmt: skip
+
+
+def test_every_code_of_turns_has_a_case() -> None:
+    assert {*TURN_CASES} == TURNS_ONLY | {"EXCLUDED_LABEL"}
+
+
+def turns_outcome(
+    world: World, case: Case, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[list[str]], str]:
+    """Codes of the meeting's turns, and the adapter's digest, with a text in place of the turn."""
+    say(world, "m0", case.before, (case.turn[0], text), ("Ada", REST))
+    source = sign(world)
+    rows = gate.decide(source, tiny_config(), world.now).rows.to_pylist()
+    codes = [row["codes"] for row in rows if row["meeting_id"] == "m0" and row["turn"] >= 0]
+    admitted = gate.admit(source, tiny_config(), world.now)
+    return codes, adapter(folder, admitted, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", TURN_CASES)
+def test_words_of_a_denied_turn_do_not_reach_the_adapter(
+    code: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = TURN_CASES[code]
+    per_speaker(world)
+    world.draft = replace(
+        world.draft, defaults=replace(world.draft.defaults, max_dropped_percent=99)
+    )
+    case.deny(world)
+    outcomes = [
+        turns_outcome(world, case, text, tmp_path / str(number), monkeypatch)
+        for number, text in enumerate((case.turn[1], *case.others))
+    ]
+    assert len({digest for _, digest in outcomes}) == 1
+    before = ["SPEAKER_DROPPED"] if case.before[0] == "Bo" else []
+    for codes, _ in outcomes:  # long enough, an excluded turn is a copy of itself too
+        first, own, last = codes
+        assert (first, last) == (before, [])
+        assert {code} <= {*own} <= {code, "EXCLUDED_COPY"}
+    free = replace(case, turn=("Ada", ""))  # the control: where nothing denies the turn, it does
+    world.table("exclusions", [])
+    control = turns_outcome(world, free, OTHER_WORDS, tmp_path / "control", monkeypatch)
+    assert control[0][1] == []
+    assert control[1] != outcomes[0][1]
