@@ -242,11 +242,11 @@ def _refused(draft: Draft, frame: Frame, log: Log, now: datetime) -> dict[Modali
     """
     manifest = trial_manifest(draft, now)
     tables, scope = with_withdrawals(manifest, log), draft.scope
+    events = Events.from_rows(tables.consent)
     found: dict[Modality, Mask] = {}
     for purpose in scope.purposes if Operation.FINE_TUNING in scope.operations else ():
         asked = Request(scope.controller, purpose, (Operation.FINE_TUNING,), scope.modalities,
                         frozenset(Arm), set_aside=frozenset(RuleSource))  # fmt: skip
-        events = Events.from_rows(tables.consent)
         rulings = rule_tables(manifest.head, tables, frame, events, asked, now)
         for modality, verdict in rulings.verdicts.items():
             refused = (verdict.people & _REFUSED) > 0
