@@ -166,7 +166,8 @@ class _Finder:
     """What is excluded or refused in each meeting."""
 
     def __init__(self, draft: Draft, now: datetime, log: Log | None) -> None:
-        self.frame, self.rows = Frame.of(draft.tables), MeetingRows(draft.tables)
+        self.frame = Frame.of(draft.tables)
+        self.rows = MeetingRows(self.frame, draft.tables.aliases)
         self.unanimous = draft.defaults.mode is Mode.UNANIMOUS
         self.numbers = {row.meeting_id: n for n, row in enumerate(draft.tables.meetings)}
         rules = _rules(draft, now)
@@ -189,8 +190,8 @@ class _Finder:
         labels = tuple(self._excluded_labels(meeting, row))
         if not (places or dropped or labels or self.meetings[row.modality][meeting]):
             return None
-        people = tuple(Person(p, p.label in dropped) for p in self.rows.roster[row.meeting_id])
-        aliases = self.rows.aliases[self.rows.meetings[meeting].series_id]
+        people = tuple(Person(p, p.label in dropped) for p in self.rows.roster(meeting))
+        aliases = self.rows.aliases(self.rows.meeting(meeting).series_id)
         speakers = Speakers(people, tuple(aliases), labels)
         return Excerpt(number, row, self._whole(meeting, row, speakers), places, speakers)
 
