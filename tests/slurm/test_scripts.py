@@ -18,7 +18,7 @@ def tool(folder: Path, name: str, body: str) -> None:
     path.chmod(0o755)
 
 
-@pytest.mark.parametrize("name", ["pipeline.sh", "train.sbatch"])
+@pytest.mark.parametrize("name", ["gate.sbatch", "gate.sh", "pipeline.sh", "train.sbatch"])
 def test_bash_can_read_it_and_stops_at_the_first_error(name: str) -> None:
     subprocess.run(["bash", "-n", SLURM / name], check=True)
     assert "\nset -euo pipefail\n" in (SLURM / name).read_text()
@@ -53,6 +53,33 @@ def test_the_stages_wait_for_one_another(environment: dict[str, str], tmp_path: 
     assert waits == ["", "afterok:1", "afterok:2", "afterany:3"]
     assert all(call.endswith("train.sbatch run_dir=runs/a") for call in calls)
     assert all("--kill-on-invalid-dep=yes" in call for call in calls)
+
+
+def test_shares_have_one_clock_and_the_merge_waits_for_all(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run([SLURM / "gate.sh", "16", "run_dir=runs/a"], env=environment, text=True,
+                          check=True, capture_output=True)  # fmt: skip
+    assert done.stdout == "shares 1, merge 2\n"
+    shares, merge = (tmp_path / "submitted").read_text().splitlines()
+    assert "--array=0-15 " in shares
+    assert "--dependency=afterok:1 " in merge
+    assert "STAGE=gate" in merge
+    assert shares.partition("gate.sbatch ")[2] == merge.partition("train.sbatch ")[2]
+    assert "gate.shards=16 gate.decided_at=20" in shares
+
+
+def test_a_share_knows_its_number(environment: dict[str, str], tmp_path: Path) -> None:
+    tool(tmp_path, "harness", f'echo "$@" > {tmp_path}/called')
+    job = {
+        "HARNESS": str(tmp_path / "harness"),
+        "SLURM_ARRAY_JOB_ID": "7",
+        "SLURM_ARRAY_TASK_ID": "3",
+    }
+    words = [SLURM / "gate.sbatch", "gate.shards=16"]
+    subprocess.run(["bash", *words], env=environment | job, check=True)
+    called = (tmp_path / "called").read_text()
+    assert called == "gate gate.shard=3 gate.processes=2 gate.shards=16\n"
 
 
 def test_nothing_is_submitted_after_a_submission_that_failed(

@@ -49,11 +49,13 @@ def session_of(config: Config, now: datetime) -> Session:
     except ValueError:
         raise UsageError("CONFIG_VALUE", "all shares need one clock", "gate.decided_at",
                          "set it to the time of submission, in UTC with Z") from None  # fmt: skip
-    if not now - OLDEST <= decided_at <= now:
+    share = (max(gate.shard, 0), gate.shards if gate.shard >= 0 else 1)
+    session = Session(locate(config.data), config, now, decided_at, share)
+    skew = timedelta(seconds=session.manifest.head.defaults.clock_skew_s)
+    if not now - OLDEST <= decided_at <= now + skew:
         raise Refused("SHARD_CLOCK", "the common clock is not of the last day", "gate.decided_at",
                       "submit again")  # fmt: skip
-    share = (max(gate.shard, 0), gate.shards if gate.shard >= 0 else 1)
-    return Session(locate(config.data), config, now, decided_at, share)
+    return session
 
 
 def decide_shard(config: Config, run_dir: Path, tick: Tick) -> dict[str, Any]:
