@@ -21,9 +21,9 @@ from harness.consent import gate
 from harness.consent.authoring import content_row, write_manifest
 from harness.consent.capability import Admitted
 from harness.consent.copies import digest_utterance, words
-from harness.consent.drafting import index_excluded
 from harness.consent.head import HEAD, SIGNATURE, Mode
 from harness.consent.manifest import statement
+from harness.consent.material import excerpts, index_of
 from harness.consent.present import Source, trust_first, verify_present
 from harness.consent.records import (
     ALL,
@@ -131,7 +131,8 @@ def say(world: World, meeting: str, *texts: str) -> None:
 def sign_with_index(world: World) -> Source:
     """Sign with the index of what is excluded, its key beside it."""
     source: Source = world.sign()
-    copies = index_excluded(world.draft, source.store, KEY, world.now)
+    found = excerpts(world.draft, world.now)
+    copies = index_of(found, world.draft.defaults, source.store, KEY)
     write_manifest(source.manifest, world.draft, [world.key], world.issued, world.expires,
                    copies=copies)  # fmt: skip
     source.seen.unlink(missing_ok=True)
@@ -467,7 +468,8 @@ def test_great_expectations_has_raising_turned_off(require_all: bool, world: Wor
     config = replace(config, gate=replace(config.gate, require_all=require_all))
     world.edit("consent", of_bo, state=State.REFUSED)
     refuses(world.sign(), world, "NOTHING_ADMITTED", config)
-    assert {field.name for field in fields(config.gate)} == {"require_all", "processes"}
+    sharing = {"processes", "shards", "shard", "decided_at", "key"}  # who decides, not what
+    assert {field.name for field in fields(config.gate)} - sharing == {"require_all"}
 
 
 def test_pandera_drops_the_rows_that_are_invalid_and_goes_on(world: World) -> None:

@@ -29,9 +29,9 @@ import pytest
 from harness.config import Config
 from harness.consent import gate, manifest, withdrawals
 from harness.consent.authoring import content_row, write_manifest
-from harness.consent.drafting import index_excluded
 from harness.consent.head import COPIES, HEAD, SIGNATURE, TABLES, LogHead
 from harness.consent.manifest import statement
+from harness.consent.material import excerpts, index_of
 from harness.consent.present import Source, trust_first, verify_present
 from harness.consent.records import (
     ALL,
@@ -174,7 +174,8 @@ def sign_epoch(world: World, folder: Path, epoch: int, prev: str | None, **chang
     """Sign an epoch with the index, bound to the log as it stands; its digest."""
     source = world.source
     log = withdrawals.read_at_any_time(source.withdrawals, load_trust(source.trust), world.now)
-    copies = index_excluded(world.draft, source.store, INDEX_KEY, world.now)
+    found = excerpts(world.draft, world.now)
+    copies = index_of(found, world.draft.defaults, source.store, INDEX_KEY)
     options: dict[str, Any] = {"log": LogHead(len(log.entries), log.sha256), "copies": copies}
     write_manifest(folder, world.draft, [world.key], world.issued, world.expires, epoch, prev,
                    **options | changes)  # fmt: skip
