@@ -7,7 +7,7 @@ their consent, the split. All codes are kept. Content is never looked at here.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -86,7 +86,7 @@ class Verdicts:
     def codes(self, meeting: int) -> tuple[str, ...]:
         """Why a meeting is denied as a whole; empty when it is admitted."""
         bits, of_people = (found[meeting] for found in self.denials)
-        return in_order([*MEETING.names(bits), *PERSON.names(of_people)])
+        return _names(int(bits), int(of_people))
 
     @cached_property
     def denials(self) -> tuple[Codes, Codes]:
@@ -110,12 +110,9 @@ class Verdicts:
         (meeting, bits), (people, of_people) = (numbered(found) for found in self.denials)
         which, pairs = numbered(meeting * len(of_people) + people)
         lists = [
-            in_order(
-                [*MEETING.names(bits[pair // len(of_people)].as_py()),
-                 *PERSON.names(of_people[pair % len(of_people)].as_py())]
-            )
+            _names(bits[pair // len(of_people)].as_py(), of_people[pair % len(of_people)].as_py())
             for pair in pairs.to_pylist()
-        ]  # fmt: skip
+        ]
         return pa.array(lists, pa.list_(pa.string())).take(pa.array(which))
 
     def of_arm(self, arm: Arm) -> Numbers:
@@ -125,6 +122,12 @@ class Verdicts:
     def modality_codes(self, meeting: int, modality: Modality) -> tuple[str, ...]:
         """Why one kind of content of a meeting is denied; empty when it is admitted."""
         return self.verdicts[modality].codes(meeting)
+
+
+@lru_cache(maxsize=1 << 16)
+def _names(meeting: int, people: int) -> tuple[str, ...]:
+    """The codes of a meeting and of its people, in order; few sets come again and again."""
+    return in_order([*MEETING.names(meeting), *PERSON.names(people)])
 
 
 class Rulings(Verdicts):

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness.consent.authoring import Draft, draft_of, replace_folder, write_manifest
 from harness.consent.head import (
     HEAD,
+    HEAD_LIMIT,
     TABLE_LIMIT,
     TABLES,
     Defaults,
@@ -264,7 +265,7 @@ def _terms(folder: Path) -> Terms:
     """The terms of a draft, or of a manifest."""
     if not (folder / HEAD).exists():
         return _read_terms(folder)
-    value = strict_json(read_once(folder, HEAD, TERMS_LIMIT, "DRAFT"), HEAD)
+    value = strict_json(read_once(folder, HEAD, HEAD_LIMIT, "DRAFT"), HEAD)
     head = parse(Head, value, HEAD)
     return Terms(head.issuer, head.scope, head.defaults, head.split)
 

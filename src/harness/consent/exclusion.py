@@ -5,6 +5,8 @@ rules on ten million meetings cost one pass for each kind of rule.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +40,8 @@ class Exclusions:
     """
 
     def __init__(self, frame: Frame, rules: Sequence[ExclusionRule]) -> None:
-        self.frame, self.rules = frame, rules
+        self.frame = frame
+        self.rules = rules if isinstance(rules, Counting) else Counting(rules)
         self._places: dict[str, Numbers] = {}
 
     def meetings(self, modality: Modality) -> Codes:
@@ -51,7 +54,7 @@ class Exclusions:
         """The rules that exclude one modality of any meeting of the frame, or somebody in one."""
         every, found = self.rules, []
         for rule in every:
-            self.rules = [rule]
+            self.rules = Counting([rule])
             if self.meetings(modality).any() or self.people(modality).any():
                 found.append(rule)
         self.rules = every
@@ -68,8 +71,8 @@ class Exclusions:
     ) -> Codes:  # fmt: skip
         codes = np.zeros(size, np.uint64)
         for kind in kinds:
-            rules = [rule for rule in self.rules if rule.kind is kind]
-            if rules:
+            rules = self.rules.of_kind(kind)
+            if rules is not None:
                 own = alphabet.bit(f"EXCLUDED_{kind.upper()}")
                 far = own if alphabet is PERSON else alphabet.bit("EXCLUDED_DERIVED_FROM")
                 rule, row = self._match(kind, rules, modality)
@@ -80,7 +83,7 @@ class Exclusions:
         return codes
 
     def _made_from(
-        self, rules: Sequence[ExclusionRule], modality: Modality, origins: Numbers, far: np.uint64
+        self, rules: "_Group", modality: Modality, origins: Numbers, far: np.uint64
     ) -> Codes:
         """Codes of meetings whose content of a modality is made from an excluded file."""
         codes = np.zeros(len(origins), np.uint64)
@@ -91,79 +94,59 @@ class Exclusions:
             np.bitwise_or.at(codes, row[made], found[made])
         return codes
 
-    def _match(self, kind: RuleKind, rules: Sequence[ExclusionRule], modality: Modality) -> Matches:
+    def _match(self, kind: RuleKind, rules: "_Group", modality: Modality) -> Matches:
         named_rule, named = self._named(rules)
         if kind in _BY_CONDITION:
             return self._match_by_condition(rules, named_rule, named)
         rule, row = self._match_by_value(kind, rules, modality)
         meeting = self.frame.meeting[row] if kind in _ABOUT_PEOPLE else row
-        everywhere = np.array([ALL in r.scope.meetings for r in rules], bool)
         width = self.frame.meetings.size + 1
         listed = np.isin(rule * width + meeting, named_rule * width + named)
-        kept = everywhere[rule] | listed
+        kept = rules.everywhere[rule] | listed
         return rule[kept], row[kept]
 
-    def _named(self, rules: Sequence[ExclusionRule]) -> Matches:
+    def _named(self, rules: "_Group") -> Matches:
         """The meetings that the scopes of rules name."""
-        pairs = [(n, name) for n, r in enumerate(rules) for name in r.scope.meetings if name != ALL]
-        numbers = np.array([number for number, _ in pairs], np.int64)
-        meetings = self.frame.find_meetings(pa.array([name for _, name in pairs], pa.string()))
+        numbers, names = rules.named
+        meetings = self.frame.find_meetings(names)
         return numbers[meetings >= 0], meetings[meetings >= 0]
 
-    def _match_by_value(
-        self, kind: RuleKind, rules: Sequence[ExclusionRule], modality: Modality
-    ) -> Matches:
-        values, items, owners = self._column(kind, rules, modality)
-        coded = pa.types.is_dictionary(items.type)
-        kind_of_word = items.type.value_type if coded else items.type
-        different = pa.array(list(dict.fromkeys(values)), kind_of_word)
-        number = pc.index_in(pa.array(values, kind_of_word), different).to_numpy()
-        order = np.argsort(number, kind="stable")
-        count = np.bincount(number, minlength=len(different))
-        codes, items = numbered(items) if coded else (slice(None), items)
-        found = pc.index_in(items, different).fill_null(-1).to_numpy()[codes]
+    def _match_by_value(self, kind: RuleKind, rules: "_Group", modality: Modality) -> Matches:
+        items, owners = self._column(kind, modality)
+        codes: Any = slice(None)
+        if pa.types.is_dictionary(items.type):
+            codes, items = numbered(items)
+        order, count = rules.by_value
+        found = pc.index_in(items, rules.values).fill_null(-1).to_numpy()[codes]
         hits = np.flatnonzero(found >= 0)
         begins, lengths = (np.cumsum(count) - count)[found[hits]], count[found[hits]]
         return order[ranges(begins, lengths)], np.repeat(owners[hits], lengths)
 
-    def _column(
-        self, kind: RuleKind, rules: Sequence[ExclusionRule], modality: Modality
-    ) -> tuple[list[str | bytes], pa.Array, Numbers]:
-        """Values of rules as a column holds them, the column, and the row of each of its items."""
-        frame, words = self.frame, [rule.value for rule in rules]
-        of_bytes = [bytes.fromhex(w) for w in words] if kind in _HEXADECIMAL else []
+    def _column(self, kind: RuleKind, modality: Modality) -> tuple[pa.Array, Numbers]:
+        """What values of rules are compared with, and the row of each of its items."""
+        frame = self.frame
         match kind:
             case RuleKind.TAG:
-                return (
-                    [*words],
-                    frame.meetings.array("tags").flatten(),
-                    frame.meetings.owners("tags"),
-                )
+                return frame.meetings.array("tags").flatten(), frame.meetings.owners("tags")
             case RuleKind.FILE:
                 rows = np.flatnonzero(frame.content.equal("modality", modality))
                 digests = frame.content.array("sha256").take(pa.array(rows))
-                return [*of_bytes], digests, frame.content_meeting[rows]
+                return digests, frame.content_meeting[rows]
             case RuleKind.SUBJECT:
-                keys = frame.roster.array("subject_key")
-                return [*of_bytes], keys, np.arange(frame.roster.size)
+                return frame.roster.array("subject_key"), np.arange(frame.roster.size)
             case RuleKind.DOMAIN:
                 numbers, domains = frame.roster.coded("domain")
                 lower = pa.array([str(domain).lower() for domain in domains], pa.string())
-                column = lower.take(pa.array(numbers))
-                return [w.lower() for w in words], column, np.arange(frame.roster.size)
+                return lower.take(pa.array(numbers)), np.arange(frame.roster.size)
             case RuleKind.LABEL:
-                numbers, keys = frame.label_keys
-                column = keys.take(pa.array(numbers))
-                return [label_key(w) for w in words], column, np.arange(frame.roster.size)
-        return [*words], frame.meetings.array(f"{kind}_id"), np.arange(frame.meetings.size)
+                return frame.keys_of_labels, np.arange(frame.roster.size)
+        return frame.meetings.array(f"{kind}_id"), np.arange(frame.meetings.size)
 
-    def _match_by_condition(
-        self, rules: Sequence[ExclusionRule], named_rule: Numbers, named: Numbers
-    ) -> Matches:
+    def _match_by_condition(self, rules: "_Group", named_rule: Numbers, named: Numbers) -> Matches:
         matches = []
         every = np.arange(self.frame.meetings.size)
-        ends = np.searchsorted(named_rule, np.arange(len(rules) + 1))
-        for number, rule in enumerate(rules):
+        ends = np.searchsorted(named_rule, np.arange(len(rules.rules) + 1))
+        for number, rule in enumerate(rules.rules):
             rows = named[ends[number] : ends[number + 1]]
             rows = every if ALL in rule.scope.meetings else rows
             rows = rows[_CONDITIONS[rule.kind](self, rule, rows)]
@@ -185,7 +168,73 @@ class Exclusions:
         return np.isin(rows, self._places[rule.value])
 
 
-def that_count(rules: Iterable[ExclusionRule], request: Request, now: int) -> list[ExclusionRule]:
+class Counting(list[ExclusionRule]):
+    """Rules that count, and what is worked out from them once for any number of frames."""
+
+    def of_kind(self, kind: RuleKind) -> "_Group | None":
+        """The rules of one kind; None where there is none."""
+        return self._groups.get(kind)
+
+    @cached_property
+    def _groups(self) -> dict[RuleKind, "_Group"]:
+        kinds: dict[RuleKind, list[ExclusionRule]] = {}
+        for rule in self:
+            kinds.setdefault(rule.kind, []).append(rule)
+        return {kind: _Group(kind, rules) for kind, rules in kinds.items()}
+
+
+class _Group:
+    """Rules of one kind, as columns."""
+
+    def __init__(self, kind: RuleKind, rules: Sequence[ExclusionRule]) -> None:
+        self.kind, self.rules = kind, rules
+        self.everywhere = np.array([ALL in rule.scope.meetings for rule in rules], bool)
+        self.reach = np.array([_reach(rule) for rule in rules], np.int64)
+        self._direct: dict[Modality, Mask] = {}
+
+    def lists(self, modality: Modality) -> Mask:
+        """Which rules list a modality."""
+        if modality not in self._direct:
+            self._direct[modality] = np.array([_lists(r, modality) for r in self.rules], bool)
+        return self._direct[modality]
+
+    @cached_property
+    def named(self) -> tuple[Numbers, pa.Array]:
+        """Numbers of rules, and the meetings that their scopes name."""
+        pairs = [
+            (n, name) for n, r in enumerate(self.rules) for name in r.scope.meetings if name != ALL
+        ]
+        numbers = np.array([number for number, _ in pairs], np.int64)
+        return numbers, pa.array([name for _, name in pairs], pa.string())
+
+    @cached_property
+    def values(self) -> pa.Array:
+        """The different values, as columns hold them."""
+        return pa.array(list(dict.fromkeys(self._held)), _HELD.get(self.kind, pa.string()))
+
+    @cached_property
+    def by_value(self) -> tuple[Numbers, Numbers]:
+        """Rules in the order of their values, and how many have each value."""
+        number = pc.index_in(pa.array(self._held, self.values.type), self.values).to_numpy()
+        return np.argsort(number, kind="stable"), np.bincount(number, minlength=len(self.values))
+
+    @property
+    def _held(self) -> list[str | bytes]:
+        words = [rule.value for rule in self.rules]
+        match self.kind:
+            case RuleKind.SUBJECT | RuleKind.FILE:
+                return [bytes.fromhex(word) for word in words]
+            case RuleKind.DOMAIN:
+                return [word.lower() for word in words]
+            case RuleKind.LABEL:
+                return [label_key(word) for word in words]
+        return [*words]
+
+
+_HELD = {RuleKind.SUBJECT: pa.binary(16), RuleKind.FILE: pa.binary(32)}
+
+
+def that_count(rules: Iterable[ExclusionRule], request: Request, now: int) -> Counting:
     """The rules that count for a request.
 
     Args:
@@ -193,11 +242,10 @@ def that_count(rules: Iterable[ExclusionRule], request: Request, now: int) -> li
         request: what is asked for.
         now: microseconds.
     """
-    return [rule for rule in rules if _counts(rule, request, now)]
+    return Counting(rule for rule in rules if _counts(rule, request, now))
 
 
 _TRAINING = frozenset({Operation.TRAINING, Operation.FINE_TUNING})
-_HEXADECIMAL = (RuleKind.SUBJECT, RuleKind.FILE)
 _CONDITIONS: dict[RuleKind, Callable[[Exclusions, ExclusionRule, Numbers], Mask]] = {
     RuleKind.DATE_RANGE: Exclusions._touches,
     RuleKind.JURISDICTION: Exclusions._is_from,
@@ -206,14 +254,12 @@ _CONDITIONS: dict[RuleKind, Callable[[Exclusions, ExclusionRule, Numbers], Mask]
 
 
 def _reached(
-    rules: Sequence[ExclusionRule], rule: Numbers, modality: Modality, origins: Numbers,
+    rules: _Group, rule: Numbers, modality: Modality, origins: Numbers,
     own: np.uint64, far: np.uint64,
 ) -> Codes:  # fmt: skip
     """The code of each match: ``own`` where the rule lists the modality, ``far`` for an origin."""
-    direct = np.array([_lists(r, modality) for r in rules], bool)[rule]
-    reach = np.array([_reach(r) for r in rules], np.int64)[rule]
-    derived = np.where((reach & origins) > 0, far, np.uint64(0))
-    return np.where(direct, own, derived)
+    derived = np.where((rules.reach[rule] & origins) > 0, far, np.uint64(0))
+    return np.where(rules.lists(modality)[rule], own, derived)
 
 
 def _counts(rule: ExclusionRule, request: Request, now: int) -> bool:

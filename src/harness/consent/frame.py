@@ -106,8 +106,8 @@ class Frame:
     @cached_property
     def ambiguous(self) -> Mask:
         """Whether another row of the same meeting bears an equal label and is another person."""
-        shared = np.flatnonzero(repeated(self.meeting, self._label_keys))
-        numbers, keys = numbered(self._label_keys.take(pa.array(shared)))
+        shared = np.flatnonzero(repeated(self.meeting, self.keys_of_labels))
+        numbers, keys = numbered(self.keys_of_labels.take(pa.array(shared)))
         subject, people = numbered(self.roster.array("subject_key").take(pa.array(shared)))
         bearers = self.meeting[shared] * (len(keys) + 1) + numbers
         _, which, counts = np.unique(bearers, return_inverse=True, return_counts=True)
@@ -118,12 +118,8 @@ class Frame:
         return found
 
     @cached_property
-    def label_keys(self) -> tuple[Numbers, pa.Array]:
-        """How the label of each roster row compares: the number of its key, and the keys."""
-        return numbered(self._label_keys)
-
-    @cached_property
-    def _label_keys(self) -> pa.Array:
+    def keys_of_labels(self) -> pa.Array:
+        """How the label of each roster row compares."""
         return label_keys(self.roster.array("label"))
 
     @cached_property

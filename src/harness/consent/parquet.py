@@ -77,6 +77,21 @@ def read_part(kind: type[Any], data: bytes, file: str) -> pa.Table:
     return table
 
 
+def read_words(kind: type[Any], data: bytes, column: str, file: str) -> list[str | None]:
+    """The different words of one column of a part, whose rows are not checked.
+
+    Args:
+        kind: the record.
+        data: the file, after its digest was found to be the one that was signed.
+        column: name.
+        file: its name, for the refusal.
+
+    Raises:
+        Refused: as :func:`read_part`, for the file as a whole.
+    """
+    return Columns(_unpack(kind, data, file, [column])).coded(column)[1]
+
+
 def check_rows(kind: type[Any], table: pa.Table, file: str) -> None:
     """Refuse a row that :func:`harness.consent.records.parse` would refuse.
 
@@ -116,7 +131,7 @@ def concat(kind: type[Any], tables: Iterable[pa.Table]) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in tables)])
 
 
-def _unpack(kind: type[Any], data: bytes, file: str) -> pa.Table:
+def _unpack(kind: type[Any], data: bytes, file: str, only: list[str] | None = None) -> pa.Table:
     try:
         coded = [_path(field) for field in schema_of(kind) if _is_coded(field)]
         part = pq.ParquetFile(pa.BufferReader(data), read_dictionary=coded)
@@ -124,7 +139,7 @@ def _unpack(kind: type[Any], data: bytes, file: str) -> pa.Table:
         if not pq.read_schema(pa.BufferReader(data)).equals(schema_of(kind)):
             raise Refused("SCHEMA_INVALID", "other columns, types, time units or nulls than its "
                           "record has", file, "write it with harness manifest")  # fmt: skip
-        return part.read(use_threads=False).unify_dictionaries().combine_chunks()
+        return part.read(only, use_threads=False).unify_dictionaries().combine_chunks()
     except (pa.ArrowException, OSError):
         raise Refused("SCHEMA_INVALID", "not a readable Parquet file", file,
                       "restore it or have it signed again") from None  # fmt: skip

@@ -21,7 +21,7 @@ from harness.consent.events import KEY
 from harness.consent.frame import Frame
 from harness.consent.head import TABLES, Counts, FileEntry
 from harness.consent.names import repeated
-from harness.consent.parquet import BYTES_LIMIT, ROWS_LIMIT, read_part, to_rows
+from harness.consent.parquet import BYTES_LIMIT, ROWS_LIMIT, read_part, read_words, to_rows
 from harness.consent.reading import read_bound
 from harness.errors import Refused
 
@@ -56,13 +56,28 @@ class Parts:
         Raises:
             Refused: ``MANIFEST_*``, ``SCHEMA_INVALID``.
         """
-        entry = self.files[table][part]
-        data = read_bound(self.folder, entry.path, entry.bytes, entry.sha256)
+        entry, data = self._bytes(table, part)
         rows = read_part(TABLES[table][0], data, entry.path)
         if rows.num_rows != entry.rows:
             raise Refused("MANIFEST_COUNT_MISMATCH", f"{rows.num_rows} rows, another number was "
                           "signed", entry.path, "sign again")  # fmt: skip
         return rows
+
+    def words(self, table: str, column: str) -> set[str | None]:
+        """The different words of a column, in all parts.
+
+        Raises:
+            Refused: as :meth:`read`, but for what a row holds.
+        """
+        found: set[str | None] = set()
+        for part in range(self.count(table)):
+            entry, data = self._bytes(table, part)
+            found.update(read_words(TABLES[table][0], data, column, entry.path))
+        return found
+
+    def _bytes(self, table: str, part: int) -> tuple[FileEntry, bytes]:
+        entry = self.files[table][part]
+        return entry, read_bound(self.folder, entry.path, entry.bytes, entry.sha256)
 
     def read_frame(self, part: int) -> Frame:
         """The meetings of one part with their rosters, content and arms.

@@ -135,9 +135,7 @@ def decide_parts(work: Work, finish: Finish[R], processes: int, tick: Tick) -> I
 
 def modalities_of(parts: Parts, asked: Iterable[Modality]) -> tuple[Modality, ...]:
     """Kinds of content that any meeting has or the request names, in ``ORDER``."""
-    present: set[str | None] = {*asked}
-    for part in range(parts.count("content")):
-        present |= {*Columns(parts.read("content", part)).coded("modality")[1]}
+    present = {*asked, *parts.words("content", "modality")}
     return tuple(m for m in ORDER if m in present)
 
 

@@ -114,7 +114,11 @@ _TURN = {
     302: ("EXCLUDED_UTTERANCE", "The turn's words are on the exclusion list."),
     303: ("EXCLUDED_COPY", "The turn repeats words of excluded content."),
     304: ("SPEAKER_DROPPED", "The turn is of a person who did not agree."),
-    305: ("QUOTES_DROPPED", "The turn quotes, answers or addresses a person who did not agree."),
+    305: (
+        "QUOTES_DROPPED",
+        "The turn quotes, answers or addresses somebody whose turns may not be "
+        "used, or retells a turn that may not be.",
+    ),
 }
 
 _ARM = {

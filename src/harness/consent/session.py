@@ -70,6 +70,7 @@ class Session:
 
     @property
     def authority(self) -> Authority:
+        """What a permission of this session goes back to."""
         log = self.present.log
         return Authority(
             self.manifest.sha256, self.manifest.head.epoch, format_time(self.now), self.randomised,
