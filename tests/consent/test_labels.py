@@ -2,13 +2,14 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consent import oracle
 from harness.consent.copies import words
 from harness.consent.labels import _folded, confusable, is_confusable, label_key, label_keys
 
+QUICK = settings(max_examples=300, deadline=None)
 LABELS = st.text(
     st.sampled_from(
         "aAb\u00c4\u0410 \t|@'\u2019\u02bc\u200b\u202e\u212a\ufb01\u00df1.\u00ad\ufe0f\u3164"
@@ -59,9 +60,40 @@ def test_ascii_folds_to_lower_case(label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "confusable"),
+    ("label", "mixed"),
     [("Ada", False), ("\u0410da", True), ("\u0410\u043d\u043d\u0430", False), ("Zo\u00eb", False),
      ("\u5f20\u4f1f Wei", False), ("\u5f20\u4f1f", False), ("P\u03b1ul", True)],
 )  # fmt: skip
-def test_mixed_scripts_are_confusable(label: str, confusable: bool) -> None:
-    assert is_confusable(label) is confusable
+def test_mixed_scripts_are_confusable(label: str, mixed: bool) -> None:
+    assert is_confusable(label) is mixed
+
+
+def array(labels: list[str]) -> pa.Array:
+    return pa.array(labels, pa.string())
+
+
+@QUICK
+@given(st.lists(LABELS | st.text(max_size=8), max_size=8), st.integers(0, 8), st.integers(0, 8))
+def test_labels_of_a_column_compare_as_each_label(labels: list[str], first: int, last: int) -> None:
+    """Also in a slice, whose neighbours stand in the same bytes."""
+    column, some = array(labels)[first:last], labels[first:last]
+    assert label_keys(column).to_pylist() == [label_key(label) for label in some]
+    assert confusable(column).tolist() == [is_confusable(label) for label in some]
+
+
+@QUICK
+@given(st.text(st.sampled_from("aB |@\t\x7f~"), max_size=6), st.sampled_from(["", " ", "a", "|"]))
+def test_a_label_has_the_same_key_beside_any_other(label: str, beside: str) -> None:
+    around = label_keys(array([beside, label, beside])).to_pylist()
+    assert around == [label_key(beside), label_key(label), label_key(beside)]
+
+
+@pytest.mark.parametrize("empty", [array([]), array(["\u0410da"])[:0], array(["a", "b"])[2:]])
+def test_no_labels_have_no_keys(empty: pa.Array) -> None:
+    assert label_keys(empty).to_pylist() == []
+    assert confusable(empty).tolist() == []
+
+
+def test_keys_are_words_of_a_column() -> None:
+    assert label_keys(array(["Ada", "\u212a"])).type == pa.string()
+    assert label_keys(array(["Ada", "\u212a"])).null_count == 0
