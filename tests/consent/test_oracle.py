@@ -7,6 +7,7 @@ admits no more than before; and a defect put into the engine is seen.
 import copy
 import random
 from collections.abc import Callable
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -34,8 +35,8 @@ QUICK = settings(max_examples=400, deadline=None, suppress_health_check=list(Hea
 WHOLE = settings(QUICK, max_examples=5000, phases=[Phase.generate])
 
 
-def rule(world: World) -> tuple[Tables, Rulings]:
-    """The engine's decisions about the world's JSON."""
+def asked(world: World) -> tuple[Tables, Head, Request, datetime]:
+    """The world's JSON as the engine takes it."""
     tables = Tables(**{
         name: tuple(parse(kind, row, f"{name} row {n}") for n, row in enumerate(world.tables[name]))
         for name, (kind, _) in TABLES.items()
@@ -51,7 +52,12 @@ def rule(world: World) -> tuple[Tables, Rulings]:
     counts = Counts(**{name: len(rows) for name, rows in world.tables.items()})
     head = Head("harness/manifest/v1", 1, None, LONG_AGO, FAR_OFF, "issuer", scope, defaults,
                 Draw("seed", False), LogHead(0, None), None, (), counts)  # fmt: skip
-    now = parse_time(world.now)
+    return tables, head, request, parse_time(world.now)
+
+
+def rule(world: World) -> tuple[Tables, Rulings]:
+    """The engine's decisions about the world's JSON."""
+    tables, head, request, now = asked(world)
     return tables, rule_tables(
         head, tables, Frame.of(tables), Events.from_rows(tables.consent), request, now
     )
