@@ -112,6 +112,15 @@ def part(world: World, cuts: list[int], logs: int, rng: random.Random) -> Parted
     return Parted(world, rows)
 
 
+def narrow(tables: dict[str, list[Row]], rng: random.Random) -> None:
+    """Let some events name one series or a few meetings, which may lie in several parts."""
+    for event in tables["consent"] if tables["meetings"] else []:
+        row = rng.choice(tables["meetings"])
+        some = sorted({row["meeting_id"], rng.choice(tables["meetings"])["meeting_id"]})
+        narrower = [{"meetings": [], "series": [row["series_id"]]}, {"meetings": some}, {}, {}]
+        event["scope"] |= rng.choice(narrower)
+
+
 @st.composite
 def parted(draw: st.DrawFn, withdrawals: bool = False, least: int = 1) -> Parted:
     """Worlds of the oracle in parts, of the meetings at least so many."""
@@ -119,6 +128,7 @@ def parted(draw: st.DrawFn, withdrawals: bool = False, least: int = 1) -> Parted
     rng = random.Random(draw(st.integers(0, 2**20)))
     tables = spread(copy.deepcopy(world.tables), str(rng.random()))
     tables["meetings"].sort(key=lambda row: row["meeting_id"])
+    narrow(tables, rng)
     log, withdrawn = tables["consent"], []
     if withdrawals:
         kept = [event for event in log if rng.random() < 0.6]

@@ -127,6 +127,19 @@ def test_a_tick_tells_how_far_it_is() -> None:
     assert ticks == [(n, 6) for n in range(1, 7)]
 
 
+@pytest.mark.parametrize("series", ["s1", "s2"])
+@pytest.mark.parametrize("cuts", [[1], [2], [3], [1, 2, 3]])
+def test_a_series_is_the_same_in_every_part(cuts: list[int], series: str) -> None:
+    tables = copy.deepcopy(FOUR.tables)
+    for event in tables["consent"]:
+        event["scope"] |= {"meetings": [], "series": [series]}
+    made = part(replace(FOUR, tables=tables), cuts, 2, random.Random(0))
+    check_equal(made)
+    codes = plain(dict(decide(made)))["codes"]
+    outside = [row["series_id"] != series for row in tables["meetings"]]
+    assert ["SCOPE_MEETING" in found for found in codes] == outside
+
+
 @pytest.mark.parametrize("logs", [1, 3])
 def test_nobody_has_an_event(logs: int) -> None:
     tables = FOUR.tables | {"consent": []}
@@ -412,6 +425,20 @@ def test_a_turn_rule_may_name_a_meeting_without_such_content() -> None:
     assert "whiteboard" not in held
     exclude("turn", "whiteboard/0", [made.rows["meetings"][1][0]["meeting_id"]])(made)
     check_equal(made)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=Refused, reason="a withdrawal that names an unknown meeting refuses all"
+)
+@pytest.mark.parametrize("scope", [{"meetings": ["m9"], "series": []}, {"series": ["s9"]}])
+def test_a_withdrawal_that_names_nothing_known_means_everything(scope: dict[str, Any]) -> None:
+    """As :func:`harness.consent.present.with_withdrawals` has it."""
+    made, meant = two_parts(), two_parts()
+    event = twin(made.rows["consent"][1][0], state="withdrawn", event_id="w", seq=99)
+    made.withdrawn, meant.withdrawn = [event], [copy.deepcopy(event)]
+    event["scope"] |= scope
+    meant.withdrawn[0]["scope"] |= {"meetings": [], "series": []}
+    assert plain(dict(decide(made))) == plain({0: at_once(meant)})
 
 
 def open_files() -> set[str]:

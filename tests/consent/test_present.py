@@ -157,3 +157,16 @@ def test_a_withdrawal_that_is_mistyped_means_everything(
     source = world.sign()
     world.withdraw(withdrawal(world, **changes))
     refuses("NOTHING_ADMITTED", source, world)
+
+
+@pytest.mark.xfail(strict=True, reason="withdrawing a series as a meeting withdraws nothing")
+@pytest.mark.parametrize("names", [{"meetings": ("s",)}, {"series": ("m0",)}])
+def test_a_withdrawal_that_names_a_series_as_a_meeting_means_everything(
+    names: dict[str, tuple[str, ...]], world: World
+) -> None:
+    """Or a meeting as a series: on that axis there is no such name, so it may be mistyped."""
+    source = world.sign()
+    world.withdraw(withdrawal(world, **names))
+    rows = gate.decide(source, Config(), world.now).rows.to_pylist()
+    codes = {code for row in rows if row["meeting_id"] == "m0" for code in row["codes"]}
+    assert codes == {"CONSENT_WITHDRAWN"}
