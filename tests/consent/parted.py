@@ -21,7 +21,7 @@ from harness.consent.columns import to_arrow
 from harness.consent.decide import Question, Rulings, Verdicts, rule_tables
 from harness.consent.events import Events
 from harness.consent.frame import Frame
-from harness.consent.manifest import TABLES, FileEntry
+from harness.consent.head import TABLES, FileEntry
 from harness.consent.parquet import write_part
 from harness.consent.parts import BY_MEETING, LARGE, Parts, part_name
 from harness.consent.passes import Work, decide_parts, modalities_of

@@ -21,7 +21,7 @@ from consent.worlds import Row, World, a_rule, clean, moment
 from consent.worlds import finish as finish_world
 from harness.consent import names, passes
 from harness.consent.columns import to_arrow
-from harness.consent.manifest import TABLES, FileEntry
+from harness.consent.head import TABLES, FileEntry
 from harness.consent.names import Hashes, hashes
 from harness.consent.parts import LARGE, part_of, tables_of_parts
 from harness.consent.records import ParticipantRow, parse

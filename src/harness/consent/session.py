@@ -226,6 +226,16 @@ def _gated(read: Mapping[Modality, Opened]) -> Iterator[GatedTurn]:
 
 
 def request_for(config: Config, operations: tuple[Operation, ...], arms: frozenset[Arm]) -> Request:
+    """What a job asks for.
+
+    Args:
+        config: its ``job`` section.
+        operations: all of which people must have agreed to.
+        arms: of the split that it may read.
+
+    Raises:
+        Refused: ``JOB_MODALITY_OUT_OF_SCOPE`` for an unknown kind of content.
+    """
     job = config.job
     try:
         modalities = tuple(dict.fromkeys(map(Modality, job.modalities)))
