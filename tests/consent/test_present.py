@@ -159,7 +159,6 @@ def test_a_withdrawal_that_is_mistyped_means_everything(
     refuses("NOTHING_ADMITTED", source, world)
 
 
-@pytest.mark.xfail(strict=True, reason="withdrawing a series as a meeting withdraws nothing")
 @pytest.mark.parametrize("names", [{"meetings": ("s",)}, {"series": ("m0",)}])
 def test_a_withdrawal_that_names_a_series_as_a_meeting_means_everything(
     names: dict[str, tuple[str, ...]], world: World

@@ -34,7 +34,7 @@ def hashes(words: pa.Array, seed: int) -> Hashes:
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
         if len(rows) == len(words):
-            alike = text.reshape(-1, length)
+            alike = text.reshape(len(words), length)
         else:
             alike = text[ends[:-1][rows, None] + np.arange(length)]
         found[rows] = _mixed(alike, seed)

@@ -133,14 +133,20 @@ def concat(kind: type[Any], tables: Iterable[pa.Table]) -> pa.Table:
 
 def _unpack(kind: type[Any], data: bytes, file: str, only: list[str] | None = None) -> pa.Table:
     try:
-        coded = [_path(field) for field in schema_of(kind) if _is_coded(field)]
-        part = pq.ParquetFile(pa.BufferReader(data), read_dictionary=coded)
-        _check_footer(part.metadata, file)
         if not pq.read_schema(pa.BufferReader(data)).equals(schema_of(kind)):
             raise Refused("SCHEMA_INVALID", "other columns, types, time units or nulls than its "
                           "record has", file, "write it with harness manifest")  # fmt: skip
-        return part.read(only, use_threads=False).unify_dictionaries().combine_chunks()
-    except (pa.ArrowException, OSError):
+        coded = [_path(field) for field in schema_of(kind) if _is_coded(field)]
+        part = pq.ParquetFile(pa.BufferReader(data), read_dictionary=coded)
+        _check_footer(part.metadata, file)
+        groups = [
+            part.read_row_group(n, only, use_threads=False) for n in range(part.num_row_groups)
+        ]
+        table = pa.concat_tables(groups) if groups else part.read(only, use_threads=False)
+        table = table.unify_dictionaries().combine_chunks()
+        table.validate(full=True)  # text is UTF-8, and numbers of words are within dictionaries
+        return table
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError):
         raise Refused("SCHEMA_INVALID", "not a readable Parquet file", file,
                       "restore it or have it signed again") from None  # fmt: skip
 

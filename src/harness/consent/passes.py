@@ -116,7 +116,14 @@ def decide_parts(work: Work, finish: Finish[R], processes: int, tick: Tick) -> I
     Raises:
         Refused: a code of manifest, rows or references, before anything is yielded.
     """
-    work = replace(work, seed=draw_seed())
+    try:
+        yield from _decide(replace(work, seed=draw_seed()), finish, processes, tick)
+    finally:
+        scratch.forget()
+        _names.cache_clear()
+
+
+def _decide(work: Work, finish: Finish[R], processes: int, tick: Tick) -> Iterator[R]:
     _make_arrays(work)
     meetings, people = work.parts.count("meetings"), work.parts.count("consent")
     total = meetings + people + len(work.mine)
@@ -130,7 +137,6 @@ def decide_parts(work: Work, finish: Finish[R], processes: int, tick: Tick) -> I
         _check_event_ids(work, np.concatenate([*duplicates]))
         last = _Last(finish)
         yield from pool.each(last, work.mine, lambda n: tick(meetings + people + n, total))
-    scratch.forget()
 
 
 def modalities_of(parts: Parts, asked: Iterable[Modality]) -> tuple[Modality, ...]:
@@ -273,7 +279,7 @@ def _check_turn_rules(work: Work, frame: Frame) -> None:
         named = pa.array([name for name in rule.scope.meetings if name != ALL], pa.string())
         meetings = frame.find_meetings(named)
         rows = frame.content_rows(Modality(modality))[meetings[meetings >= 0]]
-        if (rows < 0).any() or (turns[rows] <= int(place)).any():
+        if (turns[rows[rows >= 0]] <= int(place)).any():
             unknown_name(f"exclusions.jsonl rule {rule.rule_id} key value")
 
 
@@ -309,12 +315,11 @@ def _order(work: Work, name: str, found: Hashes) -> None:
 def _join_rows(work: Work) -> None:
     """Where the rows of each part of the meetings lie among those of each part of the log."""
     sizes = np.array([scratch.load(work.folder, f"sizes-{part}") for part in work.mine])
-    sizes = sizes.reshape(len(work.mine), work.parts.count("consent")).T
-    ends = np.cumsum(sizes.ravel()).reshape(sizes.shape)
-    totals = ends[:, -1:] if len(work.mine) else np.zeros((len(ends), 1), np.int64)
-    begins = np.column_stack([ends - sizes, totals])
-    last = np.full((1, begins.shape[1]), begins[-1, -1])
-    scratch.save(work.folder, "segments", np.concatenate([begins, last]).astype(np.int64))
+    columns, rows = len(work.mine), work.parts.count("consent")
+    ends = np.concatenate([[0], np.cumsum(sizes.reshape(columns, rows).T.ravel())])
+    place = np.arange(rows + 1)[:, None] * columns + np.arange(columns + 1)
+    segments = ends[np.minimum(place, rows * columns)]
+    scratch.save(work.folder, "segments", segments.astype(np.int64))
 
 
 def _segments(work: Work) -> Numbers:
@@ -369,10 +374,22 @@ def _names(folder: Path, parts: int, seed: int) -> _Names:
 def _with_withdrawn(work: Work, part: int, table: pa.Table) -> pa.Table:
     if not work.withdrawn:
         return table
-    more = to_arrow(ConsentEvent, work.withdrawn)
+    names = _names(work.folder, work.parts.count("meetings"), work.seed)
+    more = to_arrow(ConsentEvent, [_as_meant(event, names) for event in work.withdrawn])
     keys = more.column("subject_key").combine_chunks()
     mine = part_of(keys, work.parts.count("consent")) == part
     return concat(ConsentEvent, [table, more.filter(pa.array(mine))])
+
+
+def _as_meant(event: ConsentEvent, names: _Names) -> ConsentEvent:
+    """A withdrawal that names a meeting or series which there is not means every meeting."""
+    meetings, series = (
+        pa.array([name for name in listed if name != ALL], pa.string())
+        for listed in (event.scope.meetings, event.scope.series)
+    )
+    if (names.find_meetings(meetings) >= 0).all() and (names.find_series(series) >= 0).all():
+        return event
+    return replace(event, scope=replace(event.scope, meetings=(), series=()))
 
 
 def _attendance(work: Work, part: int, events: Events) -> Attendance:

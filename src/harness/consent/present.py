@@ -84,20 +84,24 @@ def withdrawn(manifest: Manifest, log: Log) -> tuple[ConsentEvent, ...]:
     A withdrawal that names a meeting, series or purpose which the manifest does not know may be
     mistyped; on that axis it then means everything, as it would else withdraw nothing.
     """
-    events = withdrawals.as_events(log)
-    if not any((*event.scope.meetings, *event.scope.series, *event.purposes) for event in events):
-        return tuple(events)
     tables = manifest.tables
-    names = {name for row in tables.meetings for name in (row.meeting_id, row.series_id)}
     purposes = {name for policy in tables.policies for name in policy.purposes}
     purposes |= {*manifest.head.scope.purposes}
-    return tuple(_as_meant(event, names, purposes) for event in events)
+    events = tuple(
+        event if {*event.purposes} <= purposes else replace(event, purposes=())
+        for event in withdrawals.as_events(log)
+    )
+    if manifest.parts is not None:
+        return events  # their meetings and series are looked up where parts are decided
+    series = {row.meeting_id: row.series_id for row in tables.meetings}
+    return tuple(_as_meant(event, series) for event in events)
 
 
-def _as_meant(event: ConsentEvent, names: set[str], purposes: set[str]) -> ConsentEvent:
-    if not {*event.scope.meetings, *event.scope.series} <= names:
-        event = replace(event, scope=replace(event.scope, meetings=(), series=()))
-    return event if {*event.purposes} <= purposes else replace(event, purposes=())
+def _as_meant(event: ConsentEvent, series: dict[str, str]) -> ConsentEvent:
+    scope = event.scope
+    if {*scope.meetings} <= series.keys() and {*scope.series} <= {*series.values()}:
+        return event
+    return replace(event, scope=replace(scope, meetings=(), series=()))
 
 
 def verify_present(source: Source, now: datetime) -> Present:
