@@ -121,6 +121,19 @@ def narrow(tables: dict[str, list[Row]], rng: random.Random) -> None:
         event["scope"] |= rng.choice(narrower)
 
 
+def mend(tables: dict[str, list[Row]]) -> None:
+    """Take out names that a manifest would be refused for."""
+    meetings = {row["meeting_id"] for row in tables["meetings"]} | {"*"}
+    series = {row["series_id"] for row in tables["meetings"]} | {"*"}
+    for event in tables["consent"]:
+        scope = event["scope"]
+        scope["meetings"] = [name for name in scope["meetings"] if name in meetings]
+        scope["series"] = [name for name in scope["series"] if name in series]
+    for rule in tables["exclusions"]:
+        scope = rule["scope"]
+        scope["meetings"] = [name for name in scope["meetings"] if name in meetings] or ["*"]
+
+
 @st.composite
 def parted(draw: st.DrawFn, withdrawals: bool = False, least: int = 1) -> Parted:
     """Worlds of the oracle in parts, of the meetings at least so many."""
@@ -129,6 +142,7 @@ def parted(draw: st.DrawFn, withdrawals: bool = False, least: int = 1) -> Parted
     tables = spread(copy.deepcopy(world.tables), str(rng.random()))
     tables["meetings"].sort(key=lambda row: row["meeting_id"])
     narrow(tables, rng)
+    mend(tables)
     log, withdrawn = tables["consent"], []
     if withdrawals:
         kept = [event for event in log if rng.random() < 0.6]
