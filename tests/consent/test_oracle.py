@@ -123,9 +123,19 @@ def null_a_cell(draw: random.Random, world: World) -> None:
 
 
 def remove_consent(draw: random.Random, world: World) -> None:
+    """Take out a permitting event with the earlier ones of its person.
+
+    The latest consent replaces the earlier ones, also where it is worth less, as one by accepting
+    terms is (docs/gate.md, section 6). It cannot be taken out alone: the log's numbers show it.
+    """
     given_ = [e for e in world.tables["consent"] if e["state"] in ("given", "renewed")]
     if given_:
-        world.tables["consent"].remove(draw.choice(given_))
+        last = draw.choice(given_)
+        world.tables["consent"] = [
+            e for e in world.tables["consent"]
+            if e not in given_ or e["subject_key"] != last["subject_key"]
+            or e["event_time"] > last["event_time"]
+        ]  # fmt: skip
         for seq, event in enumerate(world.tables["consent"]):
             event["seq"] = seq
 

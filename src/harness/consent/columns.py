@@ -53,6 +53,7 @@ class Columns:
         self.size = self.table.num_rows
         self._codes: dict[str, tuple[Numbers, pa.Array]] = {}
         self._words: dict[str, list[str | None]] = {}
+        self._offsets: dict[str, Numbers] = {}
 
     def take(self, order: npt.NDArray[np.intp]) -> "Columns":
         """The rows in another order."""
@@ -127,9 +128,10 @@ class Columns:
 
     def offsets(self, name: str) -> Numbers:
         """Where the items of each list begin among those of all; one more than there are rows."""
-        array = self.array(name)
-        raw = array.offsets.to_numpy().astype(np.int64)
-        return np.asarray(raw - raw[0])
+        if name not in self._offsets:
+            raw = self.array(name).offsets.to_numpy().astype(np.int64)
+            self._offsets[name] = raw - raw[0]
+        return self._offsets[name]
 
     def _listed(
         self, key: str, array: Callable[[str], pa.Array]

@@ -109,10 +109,9 @@ class Verdicts:
         """As :meth:`codes`, of all meetings as a column of lists."""
         (meeting, bits), (people, of_people) = (numbered(found) for found in self.denials)
         which, pairs = numbered(meeting * len(of_people) + people)
-        lists = [
-            _names(bits[pair // len(of_people)].as_py(), of_people[pair % len(of_people)].as_py())
-            for pair in pairs.to_pylist()
-        ]
+        of_meeting, of_person = (np.array(found.to_pylist(), object) for found in (bits, of_people))
+        places = np.divmod(pairs.to_numpy(), max(len(of_people), 1))
+        lists = [*map(_names, of_meeting[places[0]], of_person[places[1]])]
         return pa.array(lists, pa.list_(pa.string())).take(pa.array(which))
 
     def of_arm(self, arm: Arm) -> Numbers:

@@ -145,12 +145,22 @@ def _by_subject(events: Columns) -> tuple[Columns, Numbers]:
     keys = halves(events.array("subject_key"))
     changes, groups = _runs(keys)
     time, seq = events.times("event_time"), events.array("seq").to_numpy()
-    subjects = events.array("subject_key").take(pa.array(changes))
-    if pc.count_distinct(subjects).as_py() < len(changes) or not _rises(groups, time, seq):
+    together = _rise(keys[0][changes]) or _all_differ(events.array("subject_key"), changes)
+    if not together or not _rises(groups, time, seq):
         order = np.lexsort((seq, time, *keys))
         events = events.take(order)
         changes, _ = _runs((keys[0][order], keys[1][order]))
     return events, np.concatenate([changes, [events.size]]).astype(np.int64)
+
+
+def _rise(halves: Numbers) -> bool:
+    """Whether the first halves of keys rise, as those of a sorted log do."""
+    first = halves.astype("<i8").view(">u8")
+    return bool((first[1:] > first[:-1]).all())
+
+
+def _all_differ(keys: pa.Array, places: Numbers) -> bool:
+    return bool(pc.count_distinct(keys.take(pa.array(places))).as_py() == len(places))
 
 
 def _runs(keys: tuple[Numbers, Numbers]) -> tuple[Numbers, Numbers]:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from harness.consent.bits import Mask
 from harness.consent.columns import Columns, Numbers, numbered, schema_of, to_arrow
 from harness.consent.head import TABLES, Tables
-from harness.consent.labels import confusable, label_keys
+from harness.consent.labels import compared
 from harness.consent.modality import BIT, ORDER, mask, origins
 from harness.consent.names import repeated
 from harness.consent.records import Arm
@@ -66,6 +66,8 @@ class Frame:
 
     def find_meetings(self, ids: pa.Array) -> Numbers:
         """The meeting of each id; -1 where there is none."""
+        if not len(ids):
+            return np.zeros(0, np.int64)
         found = pc.index_in(ids, self.meetings.array("meeting_id")).fill_null(-1)
         return np.asarray(found.to_numpy(), np.int64)
 
@@ -106,7 +108,7 @@ class Frame:
     @cached_property
     def ambiguous(self) -> Mask:
         """Whether another row of the same meeting bears an equal label and is another person."""
-        shared = np.flatnonzero(repeated(self.meeting, self.keys_of_labels))
+        shared = np.flatnonzero(self.sharing)
         numbers, keys = numbered(self.keys_of_labels.take(pa.array(shared)))
         subject, people = numbered(self.roster.array("subject_key").take(pa.array(shared)))
         bearers = self.meeting[shared] * (len(keys) + 1) + numbers
@@ -120,12 +122,21 @@ class Frame:
     @cached_property
     def keys_of_labels(self) -> pa.Array:
         """How the label of each roster row compares."""
-        return label_keys(self.roster.array("label"))
+        return self._compared[0]
+
+    @cached_property
+    def _compared(self) -> tuple[pa.Array, Mask]:
+        return compared(self.roster.array("label"))
+
+    @cached_property
+    def sharing(self) -> Mask:
+        """Whether another row of the same meeting bears an equal label."""
+        return repeated(self.meeting, self.keys_of_labels)
 
     @cached_property
     def confusable(self) -> Mask:
         """Whether the label of each roster row mixes scripts."""
-        return confusable(self.roster.array("label"))
+        return self._compared[1]
 
     def content_rows(self, modality: Modality) -> Numbers:
         """The content row of each meeting for one modality; -1 where it has none."""

@@ -42,19 +42,26 @@ def is_confusable(label: str) -> bool:
     return len({name for name in names if name in _SCRIPTS}) > 1
 
 
+def compared(labels: pa.Array) -> tuple[pa.Array, Mask]:
+    """:func:`label_key` and :func:`is_confusable` of each label of a column."""
+    odd = _is_odd(labels)
+    lower, found = pc.ascii_lower(labels), np.zeros(len(labels), bool)
+    if odd.any():
+        keys = _each(label_key, labels, odd, pa.string())
+        lower = pc.replace_with_mask(lower, pa.array(odd), keys)
+        strange = _each(is_confusable, labels, odd, pa.bool_())
+        found[odd] = strange.to_numpy(zero_copy_only=False)
+    return lower, found
+
+
 def label_keys(labels: pa.Array) -> pa.Array:
     """:func:`label_key` of each label of a column."""
-    odd = _is_odd(labels)
-    lower = pc.ascii_lower(labels)
-    return pc.replace_with_mask(lower, pa.array(odd), _each(label_key, labels, odd, pa.string()))
+    return compared(labels)[0]
 
 
 def confusable(labels: pa.Array) -> Mask:
     """:func:`is_confusable` of each label of a column."""
-    odd = _is_odd(labels)
-    found = np.zeros(len(labels), bool)
-    found[odd] = _each(is_confusable, labels, odd, pa.bool_()).to_numpy(zero_copy_only=False)
-    return found
+    return compared(labels)[1]
 
 
 def _each(of: Callable[[str], Any], labels: pa.Array, rows: Mask, kind: pa.DataType) -> pa.Array:

@@ -205,11 +205,13 @@ def _check_different(columns: Columns, name: str, where: str) -> None:
     if lengths.max(initial=0) < 2:
         return
     numbers, words = columns.items(name)
-    if len(words) < _BITS:  # a sum of different powers of two has as many ones as it has terms
-        sums = columns.bits(name, {word: 1 << place for place, word in enumerate(words)})
-        _invalid_where(np.bitwise_count(sums) != lengths, _TWICE, where)
+    pairs = columns.offsets(name)[:-1][lengths == 2]
+    alike = np.zeros(columns.size, bool)
+    alike[lengths == 2] = numbers[pairs] == numbers[pairs + 1]
+    _invalid_where(alike, _TWICE, where)
+    long = lengths > 2
+    if not long.any():
         return
-    long = lengths > 1
     items = np.repeat(long, lengths)
     pairs = np.sort(columns.owners(name)[items] * len(words) + numbers[items])
     twice = pairs[1:][pairs[1:] == pairs[:-1]]
@@ -218,7 +220,6 @@ def _check_different(columns: Columns, name: str, where: str) -> None:
 
 
 _TWICE = "a list names something twice"
-_BITS = 40  # with lists of up to 2^22 words, no sum overflows
 
 
 def _is_odd_text(array: pa.Array, hint: Any) -> Mask:

@@ -88,7 +88,10 @@ class Parts:
         tables = {name: self.read(name, part) for name in BY_MEETING}
         files = {name: self.files[name][part].path for name in BY_MEETING}
         check_meetings(tables, files)
-        return Frame(*(tables[name] for name in BY_MEETING))
+        frame = Frame(*(tables[name] for name in BY_MEETING))
+        if frame.sharing.any():
+            _check_labels(frame, tables["participants"], files["participants"])
+        return frame
 
     def read_events(self, part: int) -> pa.Table:
         """The events of one part.
@@ -192,11 +195,13 @@ def check_meetings(tables: Mapping[str, pa.Table], files: Mapping[str, str]) -> 
     _refuse_unless(rises, "DUPLICATE_ID", "ids of meetings do not rise, or one stands twice",
                    f"{files['meetings']} key meeting_id", 2)  # fmt: skip
     series = _column(tables["meetings"], "series_id")
-    for name, key in (("participants", "label"), ("content", "modality"), ("split", "meeting_id")):
+    for name, key in (("participants", None), ("content", "modality"), ("split", "meeting_id")):
         rows = tables[name]
         place = pc.index_in(_column(rows, "meeting_id"), ids).fill_null(-1).to_numpy()
         _refuse_unless(place >= 0, "UNKNOWN_REFERENCE", "a name that the manifest does not define",
                        f"{files[name]} key meeting_id", 1)  # fmt: skip
+        if key is None:
+            continue  # what labels compare as is worked out once, for a frame
         twice = repeated(place.astype(np.int64), _words(rows, key))
         _refuse_unless(~twice, "DUPLICATE_ID", "two rows carry the same id",
                        f"{files[name]} key {key}", 1)  # fmt: skip
@@ -206,6 +211,13 @@ def check_meetings(tables: Mapping[str, pa.Table], files: Mapping[str, str]) -> 
             _refuse_unless(same.to_numpy(zero_copy_only=False), "UNKNOWN_REFERENCE",
                            "a name that the manifest does not define",
                            f"{files[name]} key series_id", 1)  # fmt: skip
+
+
+def _check_labels(frame: Frame, participants: pa.Table, file: str) -> None:
+    """Refuse a label that stands twice on a roster; labels that are equal compare as equal too."""
+    meeting = frame.find_meetings(_column(participants, "meeting_id"))
+    twice = repeated(meeting, _column(participants, "label"))
+    _refuse_unless(~twice, "DUPLICATE_ID", "two rows carry the same id", f"{file} key label", 1)
 
 
 def check_purposes(events: Columns, known: Iterable[str], file: str) -> None:
