@@ -6,7 +6,8 @@ there are rules of every kind. Then, in processes of their own, one after the ot
 - *ours*: signature, digests, every row checked, every reference resolved, all rules, and one row of
   decisions for each meeting written, with two processes;
 - *the join*: DuckDB counts the rows of participants joined with meetings and with consent events,
-  with two threads. It reads three columns, checks nothing and writes nothing.
+  with two threads and the memory that ours may take. It reads three columns, checks nothing and
+  writes nothing.
 
 ``--peers`` gives Cedar and OPA what they can express: the latest event of a person, ready as a
 dictionary, for one decision each. Ours decides participations by every rule of consent and all of
@@ -49,6 +50,7 @@ from made_manifest import CONTROLLER, NOW, PURPOSE, make
 
 SIZES = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 PROCESSES = 2
+MEMORY = "4GB"
 PEER_DECISIONS = 2_000
 
 
@@ -133,8 +135,7 @@ class Written:
 
     def __call__(self, work: Work, part: int, verdicts: Verdicts) -> tuple[int, int, int]:
         """Write the decisions of one part."""
-        ids = work.parts.read("meetings", part).column("meeting_id").combine_chunks()
-        table = decision_columns(ids, verdicts)
+        table = decision_columns(work.ids(part), verdicts)
         pq.write_table(table, self.folder / f"{part}.parquet", compression="zstd")
         return int(verdicts.admitted.sum()), *_memory()
 
@@ -177,6 +178,8 @@ def run_join(folder: Path) -> dict[str, Any]:
     begin, files = time.perf_counter(), folder / "manifest"
     connection = duckdb.connect()
     connection.execute(f"set threads = {PROCESSES}")
+    connection.execute(f"set memory_limit = '{MEMORY}'")
+    connection.execute(f"set temp_directory = '{folder / 'spill'}'")
     (rows,) = connection.execute(
         f"select count(*) from '{files}/participants-*.parquet' "
         f"join '{files}/meetings-*.parquet' using (meeting_id) "

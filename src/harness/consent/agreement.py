@@ -5,13 +5,12 @@ holds. Conditions that depend on the event alone are worked out once for each ev
 each pair of a roster row and an event of its subject.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from harness.consent.attendance import Attendance
 from harness.consent.bits import PERSON, Codes, Mask
@@ -249,15 +248,22 @@ class Agreement:
             digests.append(bytes.fromhex(policy.sha256) if policy else None)
         if not len(kinds):
             return np.zeros(events.size, np.uint64)
-        stated = events.array("notice.sha256")
-        recorded = pa.array(digests, pa.binary(32)).take(pa.array(which))
-        other = pa.compute.not_equal(stated, recorded).fill_null(False)
+        other = self._other_text(digests, which)
         late = self.log.time < np.array(disclosed)[which]
         return np.array(faults, np.uint64)[which] | PERSON.where(
             events.size,
-            {"POLICY_HASH_MISMATCH": other.to_numpy(zero_copy_only=False),
-             "CONSENT_BEFORE_DISCLOSURE": late},
+            {"POLICY_HASH_MISMATCH": other, "CONSENT_BEFORE_DISCLOSURE": late},
         )  # fmt: skip
+
+    def _other_text(self, digests: Sequence[bytes | None], which: Numbers) -> Mask:
+        """Whether the text that was shown is not that of the policy; where there is a policy."""
+        known = np.array([digest is not None for digest in digests])
+        recorded = np.frombuffer(b"".join(d or bytes(32) for d in digests), np.uint64)
+        stated = self.log.notice_digests
+        other = np.zeros(len(which), bool)
+        for place, words in enumerate(recorded.reshape(-1, 4).T):
+            other |= stated[:, place] != words[which]
+        return np.asarray(other & known[which])
 
 
 class Pairs:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -93,6 +94,13 @@ class Events:
         """How strongly consent was shown, as a place in ``STRENGTH``."""
         strength = {str(kind): place for kind, place in STRENGTH.items()}
         return np.asarray(self.columns.mapped("consent_type", strength, 0, np.int8))
+
+    @cached_property
+    def notice_digests(self) -> npt.NDArray[np.uint64]:
+        """Digest of the text that was shown, as four numbers."""
+        digests = self.columns.array("notice.sha256")
+        words = np.frombuffer(digests.buffers()[1] or b"", np.uint64)
+        return words[4 * digests.offset : 4 * (digests.offset + len(digests))].reshape(-1, 4)
 
     @cached_property
     def by_others(self) -> Mask:

@@ -86,8 +86,8 @@ class Exclusions:
         self, rules: "_Group", modality: Modality, origins: Numbers, far: np.uint64
     ) -> Codes:
         """Codes of meetings whose content of a modality is made from an excluded file."""
-        codes = np.zeros(len(origins), np.uint64)
-        for source in ORDER:
+        codes, present = np.zeros(len(origins), np.uint64), self.frame.content.coded("modality")[1]
+        for source in (kind for kind in ORDER if kind in present):
             rule, row = self._match(RuleKind.FILE, rules, source)
             made = (origins[row] & BIT[source]) > 0
             found = _reached(rules, rule, modality, origins[row], far, far)

@@ -80,6 +80,10 @@ class Work:
         names = {name for rule in rules for name in rule.scope.meetings} - {ALL}
         return pa.array(sorted(names), pa.string())
 
+    def ids(self, part: int) -> pa.Array:
+        """Ids of the meetings of one part, as the first pass has read them."""
+        return _read_ids(self.folder, [f"ids-{part}"]).combine_chunks()
+
     def shared(self, name: str) -> Any:
         """An array that all processes see."""
         return scratch.shared(self.folder, name)
