@@ -41,7 +41,8 @@ test-slow: $(READY)  ## Run the tests that take minutes or the real base model
 test-slurm: $(READY)  ## Run the tests that need SLURM's commands
 	@$(BIN)/python -m pytest -q -m slurm $(ARGS)
 
-mutation: $(READY)  ## Run mutants of the gate's rules; needs the extra 'mutation'
+mutation: $(READY)  ## Run mutants of the gate's rules
+	@$(PIP) -e '.[mutation]'
 	@$(BIN)/python scripts/mutation.py $(ARGS)
 
 check: $(READY)  ## Check format, lint, types and import contracts
@@ -56,6 +57,7 @@ format: $(READY)  ## Rewrite the code in the project's format
 	@$(BIN)/ruff check --quiet --fix .
 
 bench: $(READY)  ## Run every benchmark under scripts/bench
+	@$(PIP) -e '.[bench]'
 	@set -e; for script in scripts/bench/*.py; do $(BIN)/python "$$script" $(ARGS); done
 
 clean:  ## Remove caches and build outputs; runs and the environment stay
