@@ -65,6 +65,7 @@ class Gate:
     Attributes:
         require_all: exit 3 when anything at all is denied.
         processes: how many decide at once, where the tables are Parquet in parts.
+        previous: directory of the manifest of the epoch before, to show what changed since.
         shards: in how many shares the meetings are decided, by as many jobs.
         shard: number of the share that this job decides, from 0; -1 decides all, or merges shares.
         decided_at: the clock that all shares have in common, RFC 3339 in UTC with Z.
@@ -73,6 +74,7 @@ class Gate:
 
     require_all: bool = False
     processes: int = 1
+    previous: str = ""
     shards: int = 1
     shard: int = -1
     decided_at: str = ""
@@ -237,7 +239,8 @@ _STAGE_KEYS = {
 }
 _TRANSIENT = {
     "data.root", "data.manifest", "data.withdrawals", "data.copies_key", "data.state",
-    "data.work", "model.cache", "probe.enforce", "gate.processes", "gate.shards", "gate.shard",
+    "data.work", "model.cache", "probe.enforce", "gate.processes", "gate.previous",
+    "gate.shards", "gate.shard",
     "gate.decided_at", "gate.key",
 }  # fmt: skip
 

@@ -349,7 +349,8 @@ def test_every_code_has_one_sentence(code: str) -> None:
 
 def test_every_code_that_the_gate_raises_has_a_sentence() -> None:
     """Settings and flags apart, which are not about meetings; warnings neither."""
-    other = {"CONFIG_VALUE", "FLAG", "INDEX_INCOMPLETE", "NOTHING_CAN_BE_ADMITTED", "REVIEW_DUE"}
+    other = {"CONFIG_VALUE", "FLAG", "INDEX_INCOMPLETE", "MATCHES_NOTHING",
+             "NOTHING_CAN_BE_ADMITTED", "REVIEW_DUE"}  # fmt: skip
     folder = Path(gate.__file__).parent
     raised = {
         code

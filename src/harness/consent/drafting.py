@@ -23,6 +23,7 @@ from harness.consent.head import (
     Scope,
     Tables,
 )
+from harness.consent.labels import label_key
 from harness.consent.manifest import Manifest, check_references, load_at_any_time
 from harness.consent.material import excerpts, unreadable
 from harness.consent.reading import read_once
@@ -30,6 +31,7 @@ from harness.consent.records import (
     ConsentType,
     Id,
     Operation,
+    RuleKind,
     parse,
     record,
     to_json,
@@ -253,7 +255,37 @@ def _warnings(draft: Draft, now: datetime) -> Iterator[Refused]:
         if meeting.meeting_id not in split:
             yield Refused("SPLIT_UNASSIGNED", "it has no arm", f"meetings.jsonl row {n}",
                           "draw the split again if it may be used")  # fmt: skip
+    present = _present(tables)
+    for n, rule in enumerate(tables.exclusions, 1):
+        if rule.kind in present and _compared(rule.kind, rule.value) not in present[rule.kind]:
+            yield Refused("MATCHES_NOTHING", "its value is nowhere in the tables",
+                          f"exclusions.jsonl row {n} key value",
+                          "correct it, unless what it excludes is still to come")  # fmt: skip
     yield from unreadable(excerpts(draft, now))
+
+
+def _present(tables: Tables) -> dict[RuleKind, set[str]]:
+    """What a rule of each kind could match; kinds that are no names are left out."""
+    people, meetings = tables.participants, tables.meetings
+    places = {place for row in people for place in row.jurisdictions}
+    labels = {row.label for row in people} | {alias.label for alias in tables.aliases}
+    return {
+        RuleKind.MEETING: {row.meeting_id for row in meetings},
+        RuleKind.SERIES: {row.series_id for row in meetings},
+        RuleKind.ACCOUNT: {row.account_id for row in meetings},
+        RuleKind.TAG: {tag for row in meetings for tag in row.tags},
+        RuleKind.FILE: {row.sha256 for row in tables.content},
+        RuleKind.SUBJECT: {row.subject_key for row in people if row.subject_key},
+        RuleKind.DOMAIN: {row.domain.lower() for row in people},
+        RuleKind.LABEL: {label_key(label) for label in labels},
+        RuleKind.JURISDICTION: places | {place.partition("-")[0] for place in places},
+    }
+
+
+def _compared(kind: RuleKind, value: str) -> str:
+    if kind is RuleKind.LABEL:
+        return label_key(value)
+    return value.lower() if kind is RuleKind.DOMAIN else value
 
 
 def _read_terms(folder: Path) -> Terms:

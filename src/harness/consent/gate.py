@@ -20,6 +20,7 @@ from harness.consent.progress import progress
 from harness.consent.reasons import sentence
 from harness.consent.records import Arm, Operation, RuleSource
 from harness.consent.session import TRAINED, Session, request_for
+from harness.consent.since import changes_since
 from harness.consent.sources import prepare
 from harness.errors import Denied, Refused
 from harness.rundir import Attempt, RunDir, replaced, write_json
@@ -154,6 +155,8 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
             tally, root = write_decisions(session, path, tick)
         run.publish(attempt)
     found = summary(session, tally, root)
+    if config.gate.previous:
+        found["since"] = changes_since(session, Path(config.gate.previous))
     write_json(run.file("gate", "summary.json"), found)
     _print(found)
     if not found["meetings_admitted"]:
@@ -190,6 +193,18 @@ def _print(summary: dict[str, Any]) -> None:
         f"{summary['turns_admitted']} of {summary['turns_total']} turns; arms: {arms}",
         highlight=False,
     )
+    if "since" in summary:
+        _print_since(console, summary["since"])
+
+
+def _print_since(console: Console, since: dict[str, Any]) -> None:
+    console.print(
+        f"since epoch {since['epoch']}: {since['newly_admitted']} meetings newly admitted, "
+        f"{since['newly_denied']} newly denied, by their rows",
+        highlight=False,
+    )
+    for code, count in since["by_code"].items():
+        console.print(f"  {code}: {count:+d} meetings", highlight=False)
 
 
 def _nothing(operation: str) -> Refused:

@@ -191,6 +191,7 @@ _RUN = {
     987: ("FILE_MISSING", "A file that was named cannot be read."),
     988: ("RUN_FILE", "A file of a run is missing or unreadable."),
     989: ("MANIFEST_CHANGED", "The manifest is not the one that a run was decided under."),
+    992: ("PREVIOUS_MISMATCH", "A manifest is not the epoch before the one that holds."),
     990: ("MEETING_UNKNOWN", "The manifest has no such meeting."),
     991: ("TURN_UNKNOWN", "No such turn was decided."),
     999: ("NOTHING_ADMITTED", "Nothing at all is admitted."),
