@@ -192,7 +192,7 @@ def _cases(folder: Path) -> Iterator[dict[str, Any]]:
     """The latest event of a person, as a policy engine would be asked."""
     manifest = load(folder / "manifest", load_trust(folder / "trust.json"), NOW)
     assert manifest.parts is not None
-    events = manifest.parts.read("consent", 0).slice(0, PEER_DECISIONS * 10)
+    events = manifest.parts.read("consent", 0).table.slice(0, PEER_DECISIONS * 10)
     columns = Columns(events)
     keys = columns.array("subject_key").to_pylist()
     last = [n for n, key in enumerate(keys) if n + 1 == len(keys) or keys[n + 1] != key]
@@ -215,7 +215,7 @@ def run_rules(folder: Path) -> dict[str, Any]:
     parts = manifest.parts
     assert parts is not None
     frame, logs = parts.read_frame(0), range(min(4, parts.count("consent")))
-    events = pa.concat_tables([parts.read("consent", n) for n in logs]).unify_dictionaries()
+    events = pa.concat_tables([parts.read("consent", n).table for n in logs]).unify_dictionaries()
     people = frame.roster.array("subject_key")
     events = events.filter(pc.is_in(events.column("subject_key"), people))
     question = Question(manifest.head, manifest.tables, request(), NOW, (Modality.TRANSCRIPT,))

@@ -58,6 +58,11 @@ TIMES = [-(2**63), FIRST - 1, FIRST, -1, 0, LAST, LAST + 1, 2**63 - 1]
 EDGE_TEXT = st.lists(st.sampled_from(EDGES), max_size=4).map("".join) | st.sampled_from(LONG)
 
 
+def read_table(kind: type[Any], data: bytes, file: str) -> pa.Table:
+    """A part that was read and checked, as a table."""
+    return read_part(kind, data, file).table
+
+
 def inner(hint: Any) -> Any:
     """Of the items of a list."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
@@ -244,7 +249,7 @@ def test_a_word_twice_in_a_list_is_seen_among_many_words(lists: list[list[int]])
 @LARGE
 def test_a_table_without_rows_is_allowed(kind: type[Any]) -> None:
     empty = schema_of(kind).empty_table()
-    for table in (empty, to_table(kind, [], True), read_part(kind, write_part(kind, empty), FILE)):
+    for table in (empty, to_table(kind, [], True), read_table(kind, write_part(kind, empty), FILE)):
         check_rows(kind, table, FILE)
         assert table.num_rows == 0
 
@@ -258,7 +263,7 @@ def test_a_table_without_rows_is_allowed(kind: type[Any]) -> None:
 def test_what_is_written_is_read(kind: type[Any], data: st.DataObject) -> None:
     rows = data.draw(st.lists(row(kind), max_size=8))
     table = to_table(kind, rows)
-    back = read_part(kind, write_part(kind, table), FILE)
+    back = read_table(kind, write_part(kind, table), FILE)
     assert concat(kind, [back]).equals(table)
     assert [*to_rows(kind, back)] == [parse(kind, to_json(r, kind), "r") for r in rows]
 
@@ -317,12 +322,12 @@ def written(table: pa.Table, **ways: Any) -> bytes:
 def check_shape(kind: type[Any], ways: dict[str, Any]) -> None:
     """The same rows are read, as one chunk a column; a wrong one is named."""
     rows = many(kind)
-    back = read_part(kind, written(to_table(kind, rows), **ways), FILE)
+    back = read_table(kind, written(to_table(kind, rows), **ways), FILE)
     assert concat(kind, [back]).equals(to_table(kind, rows))
     assert all(column.num_chunks <= 1 for column in back.columns)
     name = next(n for n, hint in leaves(kind) if hint == Id)
     rows[33][name] = "two words"
-    found = refusal(lambda: read_part(kind, written(to_table(kind, rows), **ways), FILE))
+    found = refusal(lambda: read_table(kind, written(to_table(kind, rows), **ways), FILE))
     assert found is not None
     assert (found.code, found.where) == ("SCHEMA_INVALID", f"{FILE} row 34 key {name}")
 
@@ -387,10 +392,10 @@ def test_another_table_is_refused(change: Change, store_schema: bool) -> None:
     """What only Arrow's own note in the file tells apart does not matter without the note."""
     table = to_table(MeetingRow, many(MeetingRow, 10))
     data = written(change(table), store_schema=store_schema)
-    found = refusal(lambda: read_part(MeetingRow, data, FILE))
+    found = refusal(lambda: read_table(MeetingRow, data, FILE))
     if found is None:
         assert not store_schema
-        assert concat(MeetingRow, [read_part(MeetingRow, data, FILE)]).equals(table)
+        assert concat(MeetingRow, [read_table(MeetingRow, data, FILE)]).equals(table)
     else:
         assert (found.code, found.where) == ("SCHEMA_INVALID", FILE)
         assert "\n" not in str(found)
@@ -405,14 +410,14 @@ def test_another_table_is_refused(change: Change, store_schema: bool) -> None:
 def test_another_type_is_refused(kind: type[Any], name: str, other: pa.DataType) -> None:
     data = written(replaced(to_table(kind, many(kind, 10)), name, other))
     with pytest.raises(Refused, match=f"^SCHEMA_INVALID: other columns.*{FILE}"):
-        read_part(kind, data, FILE)
+        read_table(kind, data, FILE)
 
 
 @pytest.mark.parametrize(("kind", "other"), [*itertools.permutations(KINDS, 2)])
 def test_the_rows_of_another_record_are_refused(kind: type[Any], other: type[Any]) -> None:
     data = write_part(other, to_table(other, many(other, 3)))
     with pytest.raises(Refused, match=f"^SCHEMA_INVALID: other columns.*{FILE}"):
-        read_part(kind, data, FILE)
+        read_table(kind, data, FILE)
 
 
 @pytest.mark.parametrize(
@@ -421,13 +426,13 @@ def test_the_rows_of_another_record_are_refused(kind: type[Any], other: type[Any
 )  # fmt: skip
 def test_what_is_no_parquet_is_refused(data: bytes) -> None:
     with pytest.raises(Refused, match=f"^SCHEMA_INVALID: not a readable Parquet.*{FILE}"):
-        read_part(SplitRow, data, FILE)
+        read_table(SplitRow, data, FILE)
 
 
 def check_damaged(kind: type[Any], data: bytes) -> bool:
     """Damage is refused in one line, or what is read is allowed row by row."""
     tables: list[pa.Table] = []
-    found = refusal(lambda: tables.append(read_part(kind, data, FILE)))
+    found = refusal(lambda: tables.append(read_table(kind, data, FILE)))
     for table in tables:
         table.validate(full=True)
         assert len([*to_rows(kind, table)]) == table.num_rows
@@ -487,7 +492,7 @@ def test_bytes_that_are_no_text_are_refused(kind: type[Any], name: str, word: by
     words = of_bytes([b"a", word, b"b"])
     table = table.set_column(place, table.schema.field(name), words)
     with pytest.raises(Refused, match=f"^SCHEMA_INVALID.*{FILE}"):
-        read_part(kind, write_part(kind, table), FILE)
+        read_table(kind, write_part(kind, table), FILE)
 
 
 # --- limits --------------------------------------------------------------------------------------
@@ -496,10 +501,10 @@ def test_bytes_that_are_no_text_are_refused(kind: type[Any], name: str, word: by
 def test_more_rows_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_part(SplitRow, to_table(SplitRow, many(SplitRow, 8)))
     monkeypatch.setattr(parquet, "ROWS_LIMIT", 8)
-    assert read_part(SplitRow, data, FILE).num_rows == 8
+    assert read_table(SplitRow, data, FILE).num_rows == 8
     monkeypatch.setattr(parquet, "ROWS_LIMIT", 7)
     with pytest.raises(Refused, match=f"^MANIFEST_TOO_LARGE: more than 7 rows.*{FILE}"):
-        read_part(SplitRow, data, FILE)
+        read_table(SplitRow, data, FILE)
 
 
 def test_more_bytes_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,14 +514,14 @@ def test_more_bytes_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) 
     unpacked = pq.read_metadata(pa.BufferReader(data))
     size = sum(unpacked.row_group(n).total_byte_size for n in range(4))
     monkeypatch.setattr(parquet, "BYTES_LIMIT", size)
-    assert read_part(ContentRow, data, FILE).num_rows == 40
+    assert read_table(ContentRow, data, FILE).num_rows == 40
     monkeypatch.setattr(parquet, "BYTES_LIMIT", size - 1)
     with pytest.raises(Refused, match=f"^MANIFEST_TOO_LARGE: .*{FILE}"):
-        read_part(ContentRow, data, FILE)
+        read_table(ContentRow, data, FILE)
 
 
 def test_words_that_repeat_stay_coded() -> None:
-    back = read_part(SplitRow, write_part(SplitRow, to_table(SplitRow, many(SplitRow))), FILE)
+    back = read_table(SplitRow, write_part(SplitRow, to_table(SplitRow, many(SplitRow))), FILE)
     coded = [f.name for f in back.schema if pa.types.is_dictionary(f.type)]
     assert coded == ["series_id", "arm"]
     assert len(back.column("arm").chunk(0).dictionary) == len(np.unique(back.column("arm")))

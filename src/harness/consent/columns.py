@@ -55,6 +55,11 @@ class Columns:
         self._words: dict[str, list[str | None]] = {}
         self._offsets: dict[str, Numbers] = {}
 
+    @classmethod
+    def of(cls, table: "pa.Table | Columns") -> "Columns":
+        """The columns of a table, with what was worked out about them already."""
+        return table if isinstance(table, Columns) else cls(table)
+
     def take(self, order: npt.NDArray[np.intp]) -> "Columns":
         """The rows in another order."""
         return Columns(self.table.take(pa.array(order)))

@@ -27,8 +27,8 @@ class Events:
         columns: the rows in that order. The properties have one value for each of them.
     """
 
-    def __init__(self, consent: pa.Table) -> None:
-        self.columns, self._starts = _by_subject(Columns(consent))
+    def __init__(self, consent: pa.Table | Columns) -> None:
+        self.columns, self._starts = _by_subject(Columns.of(consent))
         self._subjects = self.columns.array("subject_key").take(pa.array(self._starts[:-1]))
 
     @classmethod

@@ -5,6 +5,7 @@ Rows are joined by number: a meeting is its row in ``meetings``, a person a row 
 
 from collections.abc import Sequence
 from functools import cache, cached_property
+from typing import TypeAlias
 from zoneinfo import available_timezones
 
 import numpy as np
@@ -21,6 +22,7 @@ from harness.consent.records import Arm
 from harness.meetings.model import Modality
 
 ARMS = tuple(Arm)
+Table: TypeAlias = pa.Table | Columns
 
 
 class Frame:
@@ -35,24 +37,24 @@ class Frame:
     Attributes:
         roster: rows of ``participants``, those of a meeting together, in the order of meetings.
         meeting: of each roster row, the meeting.
-        content_meeting: of each content row, the meeting.
+        content_meeting, arm_meeting: of each row of ``content`` and of ``split``, the meeting.
         arm: of each meeting, a place in ``ARMS``, or one more where it has none.
     """
 
-    def __init__(
-        self, meetings: pa.Table, participants: pa.Table, content: pa.Table, split: pa.Table
-    ) -> None:
-        self.meetings = Columns(meetings)
-        self.roster = Columns(participants)
+    def __init__(self, meetings: Table, participants: Table, content: Table, split: Table) -> None:
+        self.meetings = Columns.of(meetings)
+        self.roster = Columns.of(participants)
         self.meeting = self.find_meetings(self.roster.array("meeting_id"))
         if (np.diff(self.meeting) < 0).any():
             order = np.argsort(self.meeting, kind="stable")
             self.roster, self.meeting = self.roster.take(order), self.meeting[order]
-        self.content = Columns(content)
+        self.content = Columns.of(content)
         self.content_meeting = self.find_meetings(self.content.array("meeting_id"))
         self.arm = np.full(self.meetings.size, len(ARMS))
-        arms, drawn = Columns(split), {str(arm): place for place, arm in enumerate(ARMS)}
-        self.arm[self.find_meetings(arms.array("meeting_id"))] = arms.mapped("arm", drawn, 0, int)
+        arms, drawn = Columns.of(split), {str(arm): place for place, arm in enumerate(ARMS)}
+        self.arm_meeting = self.find_meetings(arms.array("meeting_id"))
+        known = self.arm_meeting >= 0
+        self.arm[self.arm_meeting[known]] = arms.mapped("arm", drawn, 0, int)[known]
 
     @classmethod
     def of(cls, tables: Tables) -> "Frame":
@@ -60,7 +62,7 @@ class Frame:
         return cls(*(to_arrow(TABLES[name][0], getattr(tables, name)) for name in _TABLES))
 
     @classmethod
-    def bare(cls, meetings: pa.Table) -> "Frame":
+    def bare(cls, meetings: Table) -> "Frame":
         """Of meetings alone."""
         return cls(meetings, *(schema_of(TABLES[name][0]).empty_table() for name in _TABLES[1:]))
 

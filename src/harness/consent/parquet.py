@@ -60,7 +60,7 @@ def write_part(kind: type[Any], table: pa.Table) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def read_part(kind: type[Any], data: bytes, file: str) -> pa.Table:
+def read_part(kind: type[Any], data: bytes, file: str) -> Columns:
     """Read and check a part; columns of words that repeat stay coded by a dictionary.
 
     Args:
@@ -72,9 +72,9 @@ def read_part(kind: type[Any], data: bytes, file: str) -> pa.Table:
         Refused: ``SCHEMA_INVALID`` for other columns, types, units or rows than the record's;
             ``MANIFEST_TOO_LARGE``.
     """
-    table = _unpack(kind, data, file)
-    check_rows(kind, table, file)
-    return table
+    columns = Columns(_unpack(kind, data, file))
+    check_rows(kind, columns, file)
+    return columns
 
 
 def read_words(kind: type[Any], data: bytes, column: str, file: str) -> list[str | None]:
@@ -92,7 +92,7 @@ def read_words(kind: type[Any], data: bytes, column: str, file: str) -> list[str
     return Columns(_unpack(kind, data, file, [column])).coded(column)[1]
 
 
-def check_rows(kind: type[Any], table: pa.Table, file: str) -> None:
+def check_rows(kind: type[Any], table: pa.Table | Columns, file: str) -> None:
     """Refuse a row that :func:`harness.consent.records.parse` would refuse.
 
     Args:
@@ -103,7 +103,7 @@ def check_rows(kind: type[Any], table: pa.Table, file: str) -> None:
     Raises:
         Refused: ``SCHEMA_INVALID`` naming file, row and key.
     """
-    columns = Columns(table)
+    columns = Columns.of(table)
     for name, hint in leaves(kind):
         _check_column(columns, name, without_null(hint), file)
     for first, second, problem in ORDERED.get(kind, ()):
@@ -144,11 +144,25 @@ def _unpack(kind: type[Any], data: bytes, file: str, only: list[str] | None = No
         ]
         table = pa.concat_tables(groups) if groups else part.read(only, use_threads=False)
         table = table.unify_dictionaries().combine_chunks()
-        table.validate(full=True)  # text is UTF-8, and numbers of words are within dictionaries
+        for column in table.columns:
+            _check_words_are_text(column.combine_chunks())
         return table
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError):
         raise Refused("SCHEMA_INVALID", "not a readable Parquet file", file,
                       "restore it or have it signed again") from None  # fmt: skip
+
+
+def _check_words_are_text(array: pa.Array) -> None:
+    """Refuse words that are not UTF-8, and numbers of words beyond their dictionary."""
+    if pa.types.is_list(array.type):
+        array = array.flatten()
+    if pa.types.is_dictionary(array.type):
+        array.dictionary.validate(full=True)
+        numbers = array.indices.drop_null().to_numpy()
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(array.dictionary):
+            raise pa.ArrowInvalid("a number of a word beyond the dictionary")
+    elif pa.types.is_string(array.type) and (letters(array)[0] > 0x7E).any():
+        array.validate(full=True)
 
 
 def _check_footer(footer: Any, file: str) -> None:

@@ -50,7 +50,7 @@ class Parts:
         rows = [entry.rows for entry in self.files[table]]
         return np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
 
-    def read(self, table: str, part: int) -> pa.Table:
+    def read(self, table: str, part: int) -> Columns:
         """One part: read once, held against its digest, checked row by row.
 
         Raises:
@@ -58,8 +58,8 @@ class Parts:
         """
         entry, data = self._bytes(table, part)
         rows = read_part(TABLES[table][0], data, entry.path)
-        if rows.num_rows != entry.rows:
-            raise Refused("MANIFEST_COUNT_MISMATCH", f"{rows.num_rows} rows, another number was "
+        if rows.size != entry.rows:
+            raise Refused("MANIFEST_COUNT_MISMATCH", f"{rows.size} rows, another number was "
                           "signed", entry.path, "sign again")  # fmt: skip
         return rows
 
@@ -86,21 +86,20 @@ class Parts:
             Refused: as :meth:`read`; ``DUPLICATE_ID``, ``UNKNOWN_REFERENCE``.
         """
         tables = {name: self.read(name, part) for name in BY_MEETING}
-        files = {name: self.files[name][part].path for name in BY_MEETING}
-        check_meetings(tables, files)
         frame = Frame(*(tables[name] for name in BY_MEETING))
-        if frame.sharing.any():
-            _check_labels(frame, tables["participants"], files["participants"])
+        if not _is_sound(frame, tables["split"]):
+            files = {name: self.files[name][part].path for name in BY_MEETING}
+            check_meetings({name: columns.table for name, columns in tables.items()}, files)
         return frame
 
-    def read_events(self, part: int) -> pa.Table:
+    def read_events(self, part: int) -> Columns:
         """The events of one part.
 
         Raises:
             Refused: as :meth:`read`; ``SCHEMA_INVALID`` for an event of another part's subject.
         """
         events, file = self.read("consent", part), self.files["consent"][part].path
-        keys = events.column("subject_key").combine_chunks()
+        keys = events.array("subject_key")
         wrong = np.flatnonzero(part_of(keys, self.count("consent")) != part)
         if len(wrong):
             raise Refused("SCHEMA_INVALID", "a subject whose events belong into another part",
@@ -125,7 +124,7 @@ class PartRows(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         for part in range(self._parts.count(self._table)):
-            yield from to_rows(TABLES[self._table][0], self._parts.read(self._table, part))
+            yield from to_rows(TABLES[self._table][0], self._parts.read(self._table, part).table)
 
     def __getitem__(self, place: Any) -> Any:
         return [*self][place]
@@ -195,13 +194,11 @@ def check_meetings(tables: Mapping[str, pa.Table], files: Mapping[str, str]) -> 
     _refuse_unless(rises, "DUPLICATE_ID", "ids of meetings do not rise, or one stands twice",
                    f"{files['meetings']} key meeting_id", 2)  # fmt: skip
     series = _column(tables["meetings"], "series_id")
-    for name, key in (("participants", None), ("content", "modality"), ("split", "meeting_id")):
+    for name, key in (("participants", "label"), ("content", "modality"), ("split", "meeting_id")):
         rows = tables[name]
         place = pc.index_in(_column(rows, "meeting_id"), ids).fill_null(-1).to_numpy()
         _refuse_unless(place >= 0, "UNKNOWN_REFERENCE", "a name that the manifest does not define",
                        f"{files[name]} key meeting_id", 1)  # fmt: skip
-        if key is None:
-            continue  # what labels compare as is worked out once, for a frame
         twice = repeated(place.astype(np.int64), _words(rows, key))
         _refuse_unless(~twice, "DUPLICATE_ID", "two rows carry the same id",
                        f"{files[name]} key {key}", 1)  # fmt: skip
@@ -213,11 +210,26 @@ def check_meetings(tables: Mapping[str, pa.Table], files: Mapping[str, str]) -> 
                            f"{files[name]} key series_id", 1)  # fmt: skip
 
 
-def _check_labels(frame: Frame, participants: pa.Table, file: str) -> None:
-    """Refuse a label that stands twice on a roster; labels that are equal compare as equal too."""
-    meeting = frame.find_meetings(_column(participants, "meeting_id"))
-    twice = repeated(meeting, _column(participants, "label"))
-    _refuse_unless(~twice, "DUPLICATE_ID", "two rows carry the same id", f"{file} key label", 1)
+def _is_sound(frame: Frame, split: Columns) -> bool:
+    """Whether nothing is wrong with a frame that :func:`check_meetings` may have to name."""
+    ids = frame.meetings.array("meeting_id")
+    series = split.array("series_id").cast(pa.string())
+    modality, kinds = frame.content.coded("modality")
+    return (
+        bool(pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py())
+        and all((of >= 0).all() for of in (frame.meeting, frame.content_meeting, frame.arm_meeting))
+        and not frame.sharing.any()
+        and _differ(frame.content_meeting * (len(kinds) + 1) + modality)
+        and _differ(frame.arm_meeting)
+        and series.equals(
+            frame.meetings.array("series_id").cast(pa.string()).take(pa.array(frame.arm_meeting))
+        )
+    )
+
+
+def _differ(numbers: Numbers) -> bool:
+    ordered = np.sort(numbers)
+    return bool((ordered[1:] != ordered[:-1]).all())
 
 
 def check_purposes(events: Columns, known: Iterable[str], file: str) -> None:

@@ -176,11 +176,10 @@ def second_pass(work: Work, part: int) -> int:
     Returns:
         How many events it has.
     """
-    table = work.parts.read_events(part)
+    log = work.parts.read_events(part)
     file = work.parts.files["consent"][part].path
-    log = Columns(table)
     _keep_log(work, part, log, file)
-    attendance = _attendance(work, part, Events(_with_withdrawn(work, part, table)))
+    attendance = _attendance(work, part, Events(_with_withdrawn(work, part, log)))
     unknown = attendance.scopes.unknown
     if len(unknown):
         seq = attendance.events.columns.array("seq").take(pa.array(unknown)).to_numpy().min()
@@ -375,14 +374,14 @@ def _names(folder: Path, parts: int, seed: int) -> _Names:
 # --- what the second pass reads and keeps ----------------------------------------------------
 
 
-def _with_withdrawn(work: Work, part: int, table: pa.Table) -> pa.Table:
+def _with_withdrawn(work: Work, part: int, log: Columns) -> Columns:
     if not work.withdrawn:
-        return table
+        return log
     names = _names(work.folder, work.parts.count("meetings"), work.seed)
     more = to_arrow(ConsentEvent, [_as_meant(event, names) for event in work.withdrawn])
     keys = more.column("subject_key").combine_chunks()
     mine = part_of(keys, work.parts.count("consent")) == part
-    return concat(ConsentEvent, [table, more.filter(pa.array(mine))])
+    return Columns(concat(ConsentEvent, [log.table, more.filter(pa.array(mine))]))
 
 
 def _as_meant(event: ConsentEvent, names: _Names) -> ConsentEvent:
@@ -489,7 +488,7 @@ def _check_event_ids(work: Work, twice: Hashes) -> None:
     """Refuse ids of events that stand twice; equal hashes alone prove nothing."""
     seen: set[str] = set()
     for part in range(work.parts.count("consent") if len(twice) else 0):
-        ids = work.parts.read("consent", part).column("event_id").combine_chunks()
+        ids = work.parts.read("consent", part).array("event_id")
         for place in np.flatnonzero(np.isin(hashes(ids, work.seed), twice)):
             name = ids[int(place)].as_py()
             if name in seen:

@@ -48,7 +48,7 @@ class Ruler:
         if parts is None:
             yield to_arrow(SplitRow, self._present.tables.split)
         else:
-            yield from (parts.read("split", n) for n in range(parts.count("split")))
+            yield from (parts.read("split", n).table for n in range(parts.count("split")))
 
     def rule(self, request: Request, tick: Tick = no_tick) -> Iterator[Rulings]:
         """Decide by the rows alone.
