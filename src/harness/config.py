@@ -239,9 +239,7 @@ _STAGE_KEYS = {
 }
 _TRANSIENT = {
     "data.root", "data.manifest", "data.withdrawals", "data.copies_key", "data.state",
-    "data.work", "model.cache", "probe.enforce", "gate.processes", "gate.previous",
-    "gate.shards", "gate.shard",
-    "gate.decided_at", "gate.key",
+    "data.work", "model.cache", "probe.enforce",
 }  # fmt: skip
 
 

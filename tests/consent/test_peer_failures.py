@@ -468,8 +468,8 @@ def test_great_expectations_has_raising_turned_off(require_all: bool, world: Wor
     config = replace(config, gate=replace(config.gate, require_all=require_all))
     world.edit("consent", of_bo, state=State.REFUSED)
     refuses(world.sign(), world, "NOTHING_ADMITTED", config)
-    sharing = {"processes", "shards", "shard", "decided_at", "key"}  # who decides, not what
-    assert {field.name for field in fields(config.gate)} - sharing == {"require_all"}
+    who = {"processes", "previous", "shards", "shard", "decided_at", "key"}  # decides, not what
+    assert {field.name for field in fields(config.gate)} - who == {"require_all"}
 
 
 def test_pandera_drops_the_rows_that_are_invalid_and_goes_on(world: World) -> None:
