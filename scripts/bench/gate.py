@@ -16,6 +16,7 @@ their people's events, ready as columns, on one core.
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -141,8 +142,6 @@ class Written:
 
 
 def _memory() -> tuple[int, int]:
-    import os
-
     return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

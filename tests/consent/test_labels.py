@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from consent import oracle
 from harness.consent.copies import words
-from harness.consent.labels import _folded, confusable, is_confusable, label_key, label_keys
+from harness.consent.labels import _folded, compared, is_confusable, label_key
 
 QUICK = settings(max_examples=300, deadline=None)
 LABELS = st.text(
@@ -50,8 +50,8 @@ def test_nothing_invisible_parts_two_labels(character: str) -> None:
 @example(["a", "", " b"], 0)
 def test_columns_of_labels_compare_as_labels(labels: list[str], skipped: int) -> None:
     column, rest = pa.array(labels, pa.string()).slice(skipped), labels[skipped:]
-    assert label_keys(column).to_pylist() == [label_key(label) for label in rest]
-    assert confusable(column).tolist() == [is_confusable(label) for label in rest]
+    assert compared(column)[0].to_pylist() == [label_key(label) for label in rest]
+    assert compared(column)[1].tolist() == [is_confusable(label) for label in rest]
 
 
 @given(st.text(st.characters(max_codepoint=127)))
@@ -77,23 +77,23 @@ def array(labels: list[str]) -> pa.Array:
 def test_labels_of_a_column_compare_as_each_label(labels: list[str], first: int, last: int) -> None:
     """Also in a slice, whose neighbours stand in the same bytes."""
     column, some = array(labels)[first:last], labels[first:last]
-    assert label_keys(column).to_pylist() == [label_key(label) for label in some]
-    assert confusable(column).tolist() == [is_confusable(label) for label in some]
+    assert compared(column)[0].to_pylist() == [label_key(label) for label in some]
+    assert compared(column)[1].tolist() == [is_confusable(label) for label in some]
 
 
 @QUICK
 @given(st.text(st.sampled_from("aB |@\t\x7f~"), max_size=6), st.sampled_from(["", " ", "a", "|"]))
 def test_a_label_has_the_same_key_beside_any_other(label: str, beside: str) -> None:
-    around = label_keys(array([beside, label, beside])).to_pylist()
+    around = compared(array([beside, label, beside]))[0].to_pylist()
     assert around == [label_key(beside), label_key(label), label_key(beside)]
 
 
 @pytest.mark.parametrize("empty", [array([]), array(["\u0410da"])[:0], array(["a", "b"])[2:]])
 def test_no_labels_have_no_keys(empty: pa.Array) -> None:
-    assert label_keys(empty).to_pylist() == []
-    assert confusable(empty).tolist() == []
+    assert compared(empty)[0].to_pylist() == []
+    assert compared(empty)[1].tolist() == []
 
 
 def test_keys_are_words_of_a_column() -> None:
-    assert label_keys(array(["Ada", "\u212a"])).type == pa.string()
-    assert label_keys(array(["Ada", "\u212a"])).null_count == 0
+    assert compared(array(["Ada", "\u212a"]))[0].type == pa.string()
+    assert compared(array(["Ada", "\u212a"]))[0].null_count == 0

@@ -9,7 +9,7 @@ from harness.config import Config
 from harness.consent import authoring, gate, layout
 from harness.consent.decisions import decide
 from harness.consent.manifest import load
-from harness.consent.records import State
+from harness.consent.records import ExclusionRule, RuleKind, RuleScope, RuleSource, State
 from harness.consent.signing import load_trust
 from harness.consent.withdrawals import Withdrawal
 from harness.errors import Refused
@@ -88,6 +88,16 @@ def test_a_missing_part_refuses(table: str, world: World) -> None:
     with pytest.raises(Refused) as refused:
         decide(source, Config(), world.now)
     assert refused.value.code == "MANIFEST_FILE_MISSING"
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_a_rule_with_an_unknown_purpose_refuses(world: World) -> None:
+    scope = RuleScope(("*",), ("*",), ("*",), ("dpv:Mistyped",))
+    world.append("exclusions", ExclusionRule("r", RuleKind.MEETING, "m0", scope, world.start, None,
+                                             RuleSource.COURT, world.start))  # fmt: skip
+    with pytest.raises(Refused) as refused:
+        decide(world.sign(), Config(), world.now)
+    assert refused.value.code == "UNKNOWN_REFERENCE"
 
 
 def _admitted(world: World) -> object:

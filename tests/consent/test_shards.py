@@ -11,10 +11,19 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from consent.conftest import World
+from consent.test_peer_failures import withdrawal
 from harness import cli
 from harness.consent import authoring, layout, shards
 from harness.consent.records import State, format_time
-from harness.consent.signing import KeyRole, create_key, load_trust, save_trust, trust_root
+from harness.consent.signing import (
+    KeyRole,
+    create_key,
+    load_key,
+    load_trust,
+    save_trust,
+    sign,
+    trust_root,
+)
 from harness.digest import canonical_json
 from harness.errors import ExitCode
 
@@ -200,12 +209,34 @@ def test_shares_before_and_after_a_withdrawal_are_not_merged(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert [job.share(n) for n in (0, 1)] == [ExitCode.DONE] * 2
-    from consent.test_peer_failures import withdrawal
-
     now = datetime.now(UTC).replace(microsecond=0)
     job.world.withdraw(withdrawal(job.world, event_time=now, recorded_time=now), at=now)
     assert job.merge() == ExitCode.REFUSED
     assert "SHARD_MISMATCH: " in capsys.readouterr().err
+
+
+def test_a_withdrawal_after_the_common_clock_is_not_passed_over(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    taken = now - timedelta(minutes=10)
+    job.world.withdraw(withdrawal(job.world, event_time=taken, recorded_time=taken), at=now)
+    early = format_time(now - timedelta(minutes=40))
+    assert job.share(0, decided_at=early) == ExitCode.REFUSED
+    assert "SHARD_CLOCK: " in capsys.readouterr().err
+    assert job.share(0, decided_at=format_time(now)) == ExitCode.DONE
+
+
+def test_a_share_of_a_malformed_statement_is_no_traceback(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [job.share(n) for n in (0, 1)] == [ExitCode.DONE] * 2
+    path = job.folder / "shared" / "gate" / "shards" / "1-of-2" / shards.STATEMENT
+    key = load_key(job.folder / "gate.pem")
+    for payload in ([], {"predicate": []}, {"predicate": {"counts": {"by_code": 1}}}):
+        path.write_bytes(sign(canonical_json(payload), [key]))
+        assert job.merge() == ExitCode.REFUSED
+        assert "SHARD_MISMATCH: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("gate.shard=2",), ("gate.shard=0", "gate.decided_at=''")])

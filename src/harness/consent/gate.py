@@ -153,10 +153,10 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
         else:
             session = Session(prepare(config.data), config, datetime.now(UTC))
             tally, root = write_decisions(session, path, tick)
+        found = summary(session, tally, root)
+        if config.gate.previous:
+            found["since"] = changes_since(session, Path(config.gate.previous))
         run.publish(attempt)
-    found = summary(session, tally, root)
-    if config.gate.previous:
-        found["since"] = changes_since(session, Path(config.gate.previous))
     write_json(run.file("gate", "summary.json"), found)
     _print(found)
     if not found["meetings_admitted"]:

@@ -54,16 +54,6 @@ def compared(labels: pa.Array) -> tuple[pa.Array, Mask]:
     return lower, found
 
 
-def label_keys(labels: pa.Array) -> pa.Array:
-    """:func:`label_key` of each label of a column."""
-    return compared(labels)[0]
-
-
-def confusable(labels: pa.Array) -> Mask:
-    """:func:`is_confusable` of each label of a column."""
-    return compared(labels)[1]
-
-
 def _each(of: Callable[[str], Any], labels: pa.Array, rows: Mask, kind: pa.DataType) -> pa.Array:
     return pa.array([of(label) for label in labels.filter(pa.array(rows)).to_pylist()], kind)
 

@@ -20,8 +20,15 @@ from harness.consent.head import (
     Head,
     Tables,
 )
-from harness.consent.parts import LARGE, PartRows, Parts, check_layout, tables_of_parts
-from harness.consent.reading import read_bound, read_once
+from harness.consent.parts import (
+    LARGE,
+    PartRows,
+    Parts,
+    check_layout,
+    tables_of_parts,
+    unknown_name,
+)
+from harness.consent.reading import read_bound, read_present
 from harness.consent.records import ALL, ExclusionRule, RuleKind, parse, parse_lines, unique
 from harness.consent.signing import KeyRole, TrustRoot, verify
 from harness.digest import canonical_json, sha256_hex, strict_json
@@ -68,24 +75,22 @@ def load(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
 
 def load_at_any_time(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
     """As :func:`load`, also where it has expired: to compare, renew or explain, not to permit."""
-    data = _read_or_missing(folder, HEAD, HEAD_LIMIT)
-    _check_signature(data, _read_or_missing(folder, SIGNATURE, 2 * HEAD_LIMIT), trust, now)
+    data = _read_signed(folder, HEAD, HEAD_LIMIT)
+    _check_signature(data, _read_signed(folder, SIGNATURE, 2 * HEAD_LIMIT), trust, now)
     head = _read_head(data)
     tables, parts = _read_tables(folder, head)
-    if parts is None:  # parts are checked when they are decided
+    if parts is None:
         check_references(head.scope.purposes, tables)
+    else:  # the rest is checked when parts are decided
+        _check_rule_purposes(head.scope.purposes, tables)
     index = _read_index(folder, head)
     return Manifest(head, sha256_hex(data), trust.sha256, tables, parts, index)
 
 
-def _read_or_missing(folder: Path, name: str, limit: int) -> bytes:
-    try:
-        return read_once(folder, name, limit, "MANIFEST")
-    except Refused as error:
-        if error.code != "MANIFEST_FILE_MISSING":
-            raise
-        raise Refused("MANIFEST_MISSING", "no signed manifest", name,
-                      "make and sign one, or correct data.manifest") from None  # fmt: skip
+def _read_signed(folder: Path, name: str, limit: int) -> bytes:
+    missing = Refused("MANIFEST_MISSING", "no signed manifest", name,
+                      "make and sign one, or correct data.manifest")  # fmt: skip
+    return read_present(folder, name, limit, "MANIFEST", missing)
 
 
 def statement(data: bytes) -> bytes:
@@ -186,15 +191,20 @@ def check_references(purposes: tuple[str, ...], tables: Tables) -> None:
         if split_row.series_id != series[split_row.meeting_id]:
             _dangling("split", n, "series_id")
     _check_event_references(purposes, tables, series)
-    known = {name for policy in tables.policies for name in policy.purposes} | {*purposes, ALL}
+    _check_rule_purposes(purposes, tables)
     turns = {(row.meeting_id, str(row.modality)): row.turns for row in tables.content}
     for n, rule in enumerate(tables.exclusions, 1):
         if not {*rule.scope.meetings} <= {*series, ALL}:
             _dangling("exclusions", n, "scope")
-        if not {*rule.scope.purposes} <= known:
-            _dangling("exclusions", n, "scope.purposes")
         if rule.kind is RuleKind.TURN and not _finds_turn(rule, turns):
             _dangling("exclusions", n, "value")
+
+
+def _check_rule_purposes(scope: tuple[str, ...], tables: Tables) -> None:
+    known = {name for policy in tables.policies for name in policy.purposes} | {*scope, ALL}
+    for n, rule in enumerate(tables.exclusions, 1):
+        if not {*rule.scope.purposes} <= known:
+            _dangling("exclusions", n, "scope.purposes")
 
 
 def _finds_turn(rule: ExclusionRule, turns: dict[tuple[str, str], int]) -> bool:
@@ -218,5 +228,4 @@ def _check_event_references(scope: tuple[str, ...], tables: Tables, series: dict
 
 
 def _dangling(file: str, n: int, key: str) -> NoReturn:
-    raise Refused("UNKNOWN_REFERENCE", "a name that the manifest does not define",
-                  f"{file}.jsonl row {n} key {key}", "correct the name")  # fmt: skip
+    unknown_name(f"{file}.jsonl row {n} key {key}")

@@ -34,6 +34,20 @@ def read_once(root: Path, relative: str, limit: int, family: str) -> bytes:
     return data
 
 
+def read_present(root: Path, relative: str, limit: int, family: str, missing: Refused) -> bytes:
+    """As :func:`read_once`, with a refusal of its own where the file is not there.
+
+    Raises:
+        Refused: ``missing``; ``*_PATH_ESCAPE``, ``*_NOT_REGULAR``, ``*_TOO_LARGE``.
+    """
+    try:
+        return read_once(root, relative, limit, family)
+    except Refused as error:
+        if error.code != f"{family}_FILE_MISSING":
+            raise
+        raise missing from None
+
+
 def read_bound(root: Path, relative: str, size: int, sha256: str) -> bytes:
     """Read a file of a manifest whose size and digest are signed; never more than that size.
 

@@ -7,12 +7,13 @@ role ``gate`` over the same manifest, withdrawals log, code, request and clock a
 import importlib.resources
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.config import Config, config_digest
@@ -24,12 +25,20 @@ from harness.consent.records import parse_time, to_json
 from harness.consent.session import Session
 from harness.consent.signing import KeyRole, TrustRoot, load_key, load_trust, sign, verify
 from harness.consent.sources import locate
-from harness.digest import ListDigest, canonical_json, digest_of, sha256_file, strict_json
+from harness.digest import (
+    ListDigest,
+    canonical_json,
+    digest_of,
+    sha256_file,
+    sha256_hex,
+    strict_json,
+)
 from harness.errors import Refused, UsageError
 
 PREDICATE = "https://meeting-harness.dev/gate-shard/v1"
 STATEMENT, DECISIONS, CORPUS = "STATEMENT.dsse.json", "decisions.parquet", "corpus.jsonl"
 STATEMENT_LIMIT = 1024 * 1024
+FILE_LIMIT = 4 * 1024 * 1024 * 1024
 OLDEST = timedelta(days=1)
 
 
@@ -55,6 +64,11 @@ def session_of(config: Config, now: datetime) -> Session:
     if not now - OLDEST <= decided_at <= now + skew:
         raise Refused("SHARD_CLOCK", "the common clock is not of the last day", "gate.decided_at",
                       "submit again")  # fmt: skip
+    entries = session.present.log.entries
+    known = max([session.manifest.head.issued, *(entry.recorded_time for entry in entries)])
+    if known > decided_at + skew:  # decided by that clock, a withdrawal since would not be heard
+        raise Refused("SHARD_CLOCK", "the manifest or a withdrawal is later than the common clock",
+                      "gate.decided_at", "submit again")  # fmt: skip
     return session
 
 
@@ -83,7 +97,8 @@ def decide_shard(config: Config, run_dir: Path, tick: Tick) -> dict[str, Any]:
         lines = b"".join(canonical_json(row) + b"\n" for row in corpus)
         (folder / CORPUS).write_bytes(lines)
         found.update(_counts(tally))
-        statement = _statement(session, config, config.gate.shard, folder, found)
+        files = {name: (folder / name).read_bytes() for name in (DECISIONS, CORPUS)}
+        statement = _statement(session, config.gate.shard, files, found)
         (folder / STATEMENT).write_bytes(sign(canonical_json(statement), [key]))
 
     replace_folder(_folder(run_dir, config, config.gate.shard), fill)
@@ -109,12 +124,12 @@ def merge(session: Session, run_dir: Path, target: Path) -> tuple[Tally, str]:
     with pq.ParquetWriter(target, SCHEMA, compression="zstd") as writer:
         for shard in range(config.gate.shards):
             folder = _folder(run_dir, config, shard)
-            counts = _verified(session, trust, shard, folder)
-            total.add(_tally(counts))
-            for batch in pq.ParquetFile(folder / DECISIONS).iter_batches():
+            files = _read(folder)
+            total.add(_verified(session, trust, shard, files))
+            for batch in pq.ParquetFile(pa.BufferReader(files[DECISIONS])).iter_batches():
                 writer.write_batch(batch)
-            for row in _corpus(folder):
-                root.add(row)
+            for line in files[CORPUS].splitlines():
+                root.add(json.loads(line))
     return total, root.hexdigest()
 
 
@@ -134,13 +149,13 @@ def _folder(run_dir: Path, config: Config, shard: int) -> Path:
 
 
 def _statement(
-    session: Session, config: Config, shard: int, folder: Path, counts: dict[str, Any]
+    session: Session, shard: int, files: Mapping[str, bytes], counts: Any
 ) -> dict[str, Any]:
     """The in-toto statement of a share: its files, and on what they were decided."""
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [
-            {"name": name, "digest": {"sha256": sha256_file(folder / name)}}
+            {"name": name, "digest": {"sha256": sha256_hex(files[name])}}
             for name in (DECISIONS, CORPUS)
         ],
         "predicateType": PREDICATE,
@@ -148,41 +163,44 @@ def _statement(
             "manifest_sha256": session.manifest.sha256,
             "withdrawals": to_json(session.present.log_head),
             "code_sha256": code_digest(),
-            "request_sha256": config_digest(config, "gate"),
-            "decided_at": config.gate.decided_at,
+            "request_sha256": config_digest(session.config, "gate"),
+            "decided_at": session.config.gate.decided_at,
             "shard": shard,
-            "shards": config.gate.shards,
+            "shards": session.config.gate.shards,
             "counts": counts,
         },
     }
 
 
-def _verified(session: Session, trust: TrustRoot, shard: int, folder: Path) -> dict[str, Any]:
-    """The counts of a share, if it is signed and was decided on the same as this session."""
-    where = f"gate/shards/{folder.name}/{STATEMENT}"
+def _read(folder: Path) -> dict[str, bytes]:
+    """The files of a share, each read once: what is held against the statement is what is used."""
     if not folder.is_dir():
-        raise Refused("SHARD_MISSING", "a share is not decided yet", where,
+        raise Refused("SHARD_MISSING", "a share is not decided yet", f"gate/shards/{folder.name}",
                       "run it, or wait for it")  # fmt: skip
-    envelope = read_once(folder, STATEMENT, STATEMENT_LIMIT, "SHARD")
-    payload = verify(envelope, KeyRole.GATE, trust, "SHARD", where, session.clock)
+    limits = {STATEMENT: STATEMENT_LIMIT, DECISIONS: FILE_LIMIT, CORPUS: FILE_LIMIT}
+    return {name: read_once(folder, name, limit, "SHARD") for name, limit in limits.items()}
+
+
+def _verified(session: Session, trust: TrustRoot, shard: int, files: Mapping[str, bytes]) -> Tally:
+    """The counts of a share, if it is signed and was decided on the same as this session."""
+    where = f"gate/shards/{shard}-of-{session.config.gate.shards}/{STATEMENT}"
+    payload = verify(files[STATEMENT], KeyRole.GATE, trust, "SHARD", where, session.clock)
     stated = strict_json(payload, where)
-    counts = stated.get("predicate", {}).get("counts", {}) if isinstance(stated, dict) else {}
-    if stated != _statement(session, session.config, shard, folder, counts):
+    try:
+        counts = stated["predicate"]["counts"]
+        tally = _tally(counts)
+    except (KeyError, TypeError):
+        counts, tally = None, Tally()
+    if counts is None or stated != _statement(session, shard, files, counts):
         raise Refused("SHARD_MISMATCH", "it was decided on another manifest, log, code, request or "
                       "clock, or its files were changed", where, "decide it again")  # fmt: skip
-    return dict(counts)
-
-
-def _corpus(folder: Path) -> Iterator[list[str]]:
-    with (folder / CORPUS).open() as lines:
-        for line in lines:
-            yield json.loads(line)
+    return tally
 
 
 def _counts(tally: Tally) -> dict[str, Any]:
     return asdict(tally) | {"by_code": dict(tally.by_code), "arms": dict(tally.arms)}
 
 
-def _tally(counts: dict[str, Any]) -> Tally:
+def _tally(counts: Any) -> Tally:
     counters = {name: Counter(counts[name]) for name in ("by_code", "arms")}
     return Tally(**{**counts, **counters})

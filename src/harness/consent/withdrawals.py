@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from harness.consent.reading import read_once
+from harness.consent.reading import read_present
 from harness.consent.records import (
     ALL,
     ConsentEvent,
@@ -247,13 +247,9 @@ def _both(folder: Path) -> tuple[bytes, bytes]:
 
 
 def _file(folder: Path, name: str, limit: int) -> bytes:
-    try:
-        return read_once(folder, name, limit, "WITHDRAWALS")
-    except Refused as error:
-        if error.code != "WITHDRAWALS_FILE_MISSING":
-            raise
-        raise Refused("WITHDRAWALS_MISSING", "no signed withdrawals log", name,
-                      "fetch it, or correct its place") from None  # fmt: skip
+    missing = Refused("WITHDRAWALS_MISSING", "no signed withdrawals log", name,
+                      "fetch it, or correct its place")  # fmt: skip
+    return read_present(folder, name, limit, "WITHDRAWALS", missing)
 
 
 def _verified(envelope: bytes, data: bytes, trust: TrustRoot, at: datetime) -> Log:
