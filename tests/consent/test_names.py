@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.consent import names
-from harness.consent.names import Hashes, Index, hashes, repeated
+from harness.consent.names import Hashes, Index, hashes, open_table, repeated
 
 QUICK = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -26,10 +26,10 @@ def array(words: list[str]) -> pa.Array:
 
 
 def few_hashes(monkeypatch: pytest.MonkeyPatch, different: int | None) -> None:
-    """Let different words have equal hashes."""
+    """Let different words have equal hashes, the last and the first of all among them."""
 
     def colliding(words: pa.Array, seed: int) -> Hashes:
-        return hashes(words, seed) % np.uint64(different)
+        return hashes(words, seed) % np.uint64(different) - np.uint64(1)
 
     monkeypatch.setattr(names, "hashes", hashes if different is None else colliding)
 
@@ -77,14 +77,10 @@ def test_no_words_have_no_hashes(empty: pa.Array) -> None:
     assert index(["a"], 7).find(empty).tolist() == []
 
 
-def index(ids: list[str], seed: int, chunks: int = 1) -> Index:
-    """An index of ids, which lie in several chunks."""
-    found = names.hashes(array(ids), seed)
-    order = np.argsort(found)
-    step = -(-len(ids) // chunks) or 1
-    parts = [array(ids[start : start + step]) for start in range(0, len(ids), step)]
-    chunked = pa.chunked_array(parts, pa.string())
-    return Index(chunked, order.astype(np.uint32), found[order], seed)
+def index(ids: list[str], seed: int) -> Index:
+    """An index of ids."""
+    table = open_table(names.hashes(array(ids), seed))
+    return Index(pa.array(ids, pa.large_string()), table, seed)
 
 
 @QUICK
@@ -102,7 +98,7 @@ def test_an_index_finds_what_a_dictionary_finds(
     words = data.draw(st.permutations(words))
     numbers = {word: n for n, word in enumerate(ids)}
     first = data.draw(st.integers(0, len(words)))
-    found = index(ids, seed, data.draw(st.integers(1, 3))).find(array(words)[first:])
+    found = index(ids, seed).find(array(words)[first:])
     assert found.dtype == np.int64
     assert found.tolist() == [numbers.get(word, -1) for word in words[first:]]
 

@@ -32,16 +32,14 @@ class Spoken:
     """What events say of a use before it is known whose meeting it is.
 
     Attributes:
-        reach: a restrictive event that reaches the use, modalities and scope apart.
+        reaches: whether it reaches the use, modalities and scope apart.
         gaps: of a permitting event, those of the use alone.
         faults: of a permitting event, those of the use alone.
-        has_gap: whether it has any of them.
         recording_only: whether its recording-only gap stands for those about modalities.
     """
 
-    reach: Mask
+    reaches: Mask
     gaps: Codes
-    has_gap: Mask
     faults: Codes
     recording_only: Mask
 
@@ -171,7 +169,8 @@ class Agreement:
         """What each event says of the use alone."""
         only = self._recording_only
         gaps = self._gaps(only)
-        return Spoken(self._reach, gaps, gaps > 0, self._faults, only)
+        reaches = np.where(self.log.permits, gaps == 0, self._restricts)
+        return Spoken(reaches, gaps, self._faults, only)
 
     @property
     def _events(self) -> Columns:
@@ -182,12 +181,12 @@ class Agreement:
         return np.asarray((self.log.operations & covering_mask(self.use.operation)) > 0)
 
     @cached_property
-    def _reach(self) -> Mask:
+    def _restricts(self) -> Mask:
+        """Whether a restrictive event reaches the use; of other events it says nothing."""
         events, request = self._events, self.use.request
         skew = self.use.head.defaults.clock_skew_s * 10**6
         reach = (
-            ~self.log.permits
-            & (self.log.time <= self.now + skew)
+            (self.log.time <= self.now + skew)
             & events.equal("controller", request.controller)
             & (self._covered | (self.log.operations == 0))
         )
@@ -281,8 +280,16 @@ class Pairs:
         self.log, self.scopes = agreement.log, agreement.attendance.scopes
         self.row = rows[place]
         self.meeting = agreement.attendance.meeting[self.row]
-        self.time = self.log.time[event]
-        self.permits = self.log.permits[event]
+
+    @cached_property
+    def time(self) -> Numbers:
+        """When each event happened, in microseconds."""
+        return np.asarray(self.log.time[self.event])
+
+    @cached_property
+    def permits(self) -> Mask:
+        """Whether each event permits."""
+        return np.asarray(self.log.permits[self.event])
 
     @classmethod
     def of(cls, agreement: Agreement, rows: Numbers) -> "Pairs":
@@ -320,10 +327,15 @@ class Pairs:
 
     def heard(self) -> Mask:
         """Whether the event says something of the use of this meeting."""
-        gaps = self.ask.spoken.has_gap[self.event]
-        for condition in self._gaps().values():
-            gaps |= condition
-        return np.asarray(np.where(self.permits, ~gaps, self._reached))
+        heard = self.ask.spoken.reaches[self.event]
+        for kind, hears in ((self.permits, Pairs._permits_here), (~self.permits, Pairs._reached)):
+            these = heard & kind
+            heard[these] = hears(self.only(these))
+        return np.asarray(heard)
+
+    def _permits_here(self) -> Mask:
+        """Whether permitting events that reach the use have no gap for the meeting either."""
+        return np.asarray(~np.logical_or.reduce([*self._gaps().values()]))
 
     @cached_property
     def names(self) -> Mask:
@@ -349,11 +361,10 @@ class Pairs:
         origins = self.ask.terms.origins[self.meeting]
         return (listed & bit) > 0, (listed & origins) > 0, (derived & bit) > 0
 
-    @cached_property
     def _reached(self) -> Mask:
-        """Whether a restrictive event speaks of this use of this meeting."""
+        """Whether restrictive events that reach the use reach the meeting."""
         ask, event = self.ask, self.event
-        reached = ask.spoken.reach[event] & self._in_time & (self.scopes.none[event] | self.names)
+        reached = self._in_time & (self.scopes.none[event] | self.names)
         if ask.recording_axis:
             return np.asarray(reached)
         own, origin, derivative = self._lists

@@ -35,7 +35,8 @@ class Alphabet:
         """Codes of ``rows`` rows: each code where its condition holds."""
         bits = np.zeros(rows, np.uint64)
         for code, condition in found.items():
-            bits |= np.asarray(condition).astype(np.uint64) * self.bit(code)
+            if np.any(condition):
+                bits |= np.asarray(condition).astype(np.uint64) * self.bit(code)
         return bits
 
     def names(self, number: int | np.uint64) -> tuple[str, ...]:

@@ -115,13 +115,9 @@ class Columns:
         """Each list of words as the sum of the words' bits; a list has a word once at most."""
         codes, words = self.items(name)
         values = np.array([bit.get(word, 0) for word in words] or [0], np.int64)[codes]
-        offsets, sums = self.offsets(name), np.zeros(self.size, np.int64)
-        filled = np.flatnonzero(offsets[1:] > offsets[:-1])
-        if len(filled) == len(values):
-            sums[filled] = values
-        elif len(filled):
-            sums[filled] = np.add.reduceat(values, offsets[filled])
-        return sums
+        sums = np.zeros(len(values) + 1, np.int64)
+        np.cumsum(values, out=sums[1:])
+        return np.diff(sums[self.offsets(name)])
 
     def items(self, name: str) -> tuple[Numbers, list[str | None]]:
         """The items of all lists, one after another, as numbers and their words."""

@@ -70,6 +70,8 @@ class Frame:
         """The meeting of each id; -1 where there is none."""
         if not len(ids):
             return np.zeros(0, np.int64)
+        if ids.equals(self.meetings.array("meeting_id")):
+            return np.arange(len(ids))
         found = pc.index_in(ids, self.meetings.array("meeting_id")).fill_null(-1)
         return np.asarray(found.to_numpy(), np.int64)
 
@@ -161,7 +163,10 @@ class Frame:
         for modality in ORDER:
             rows = self.content_rows(modality)
             stated = np.where(rows >= 0, bits[rows], 0) if len(bits) else np.zeros_like(rows)
-            different, number = np.unique(stated), stated
+            if not stated.any():
+                kinds = np.pad(kinds, ((0, 0), (0, 1)))
+                continue
+            different = np.unique(stated)
             number = np.searchsorted(different, stated) + kind * len(different)
             kind, pairs = numbered(number)
             pairs = pairs.to_numpy()

@@ -14,6 +14,7 @@ Hashes = npt.NDArray[np.uint64]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
 _WORD = 8
+_FREE = np.uint32(2**32 - 1)
 
 
 def draw_seed() -> int:
@@ -31,7 +32,7 @@ def hashes(words: pa.Array, seed: int) -> Hashes:
     text, ends = letters(words)
     lengths = np.diff(ends)
     found = np.empty(len(words), np.uint64)
-    for length in np.unique(lengths):
+    for length in np.flatnonzero(np.bincount(lengths)):
         rows = np.flatnonzero(lengths == length)
         if len(rows) == len(words):
             alike = text.reshape(len(words), length)
@@ -74,37 +75,53 @@ def _mixed(alike: npt.NDArray[np.uint8], seed: int) -> Hashes:
     return found
 
 
+def open_table(found: Hashes) -> npt.NDArray[np.uint32]:
+    """A hash table of numbers, with open addressing: each stands at its hash's place or after it.
+
+    Args:
+        found: hashes of ids, in the order of their numbers.
+    """
+    size = 2 ** max(1, (2 * len(found)).bit_length())
+    table = np.full(size, _FREE)
+    left, place = np.arange(len(found), dtype=np.uint32), _places(found, size)
+    while len(left):
+        free = table[place] == _FREE
+        table[place[free]] = left[free]
+        lost = table[place] != left
+        left, place = left[lost], _after(place[lost], size)
+    return table
+
+
+def _places(found: Hashes, size: int) -> npt.NDArray[np.uint32]:
+    return (found >> np.uint64(65 - size.bit_length())).astype(np.uint32)
+
+
+def _after(place: npt.NDArray[np.uint32], size: int) -> npt.NDArray[np.uint32]:
+    return (place + np.uint32(1)) & np.uint32(size - 1)
+
+
 class Index:
     """The numbers of different ids.
 
     Args:
         ids: in the order of their numbers.
-        order: numbers in the order of their hashes.
-        ordered: hashes in that order.
+        table: see :func:`open_table`.
         seed: of the hashes.
     """
 
-    def __init__(self, ids: pa.ChunkedArray, order: Numbers, ordered: Hashes, seed: int) -> None:
-        self._ids, self._order, self._ordered, self._seed = ids, order, ordered, seed
+    def __init__(self, ids: pa.Array, table: npt.NDArray[np.uint32], seed: int) -> None:
+        self._ids, self._table, self._seed = ids, table, seed
 
     def find(self, words: pa.Array) -> Numbers:
         """The number of each word; -1 where it is none of the ids."""
-        if not len(words) or not len(self._ordered):
-            return np.full(len(words), -1, np.int64)
-        wanted = hashes(words, self._seed)
-        turn = np.argsort(wanted)  # neighbours are then near each other in memory
-        place = np.empty(len(words), np.int64)
-        place[turn] = np.searchsorted(self._ordered, wanted[turn])
-        place = np.minimum(place, len(self._ordered) - 1)
-        number = np.asarray(self._order[place], np.int64)
-        same = pc.equal(self._ids.take(pa.array(number)).combine_chunks(), words)
-        missing = np.flatnonzero(~same.to_numpy(zero_copy_only=False))
-        number[missing] = [self._search(words[int(n)].as_py(), wanted[n]) for n in missing]
-        return number
-
-    def _search(self, word: str, wanted: np.uint64) -> int:
-        """Go through all ids of one hash, of which there is hardly ever more than one."""
-        first = int(np.searchsorted(self._ordered, wanted, "left"))
-        last = int(np.searchsorted(self._ordered, wanted, "right"))
-        numbers = (int(self._order[place]) for place in range(first, last))
-        return next((n for n in numbers if self._ids[n].as_py() == word), -1)
+        numbers, left = np.full(len(words), -1, np.int64), np.arange(len(words))
+        place = _places(hashes(words, self._seed), len(self._table))
+        while len(left):
+            number = self._table[place]
+            filled = number != _FREE
+            left, place, number = left[filled], place[filled], number[filled]
+            ids, wanted = self._ids.take(pa.array(number)), words.take(pa.array(left))
+            same = pc.equal(ids, wanted).to_numpy(zero_copy_only=False)
+            numbers[left[same]] = number[same]
+            left, place = left[~same], _after(place[~same], len(self._table))
+        return numbers

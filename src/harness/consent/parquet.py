@@ -222,18 +222,12 @@ def _check_different(columns: Columns, name: str, where: str) -> None:
     pairs = columns.offsets(name)[:-1][lengths == 2]
     alike = np.zeros(columns.size, bool)
     alike[lengths == 2] = numbers[pairs] == numbers[pairs + 1]
-    _invalid_where(alike, _TWICE, where)
     long = lengths > 2
-    if not long.any():
-        return
-    items = np.repeat(long, lengths)
-    pairs = np.sort(columns.owners(name)[items] * len(words) + numbers[items])
-    twice = pairs[1:][pairs[1:] == pairs[:-1]]
-    if len(twice):
-        _invalid(_TWICE, where, twice // len(words))
-
-
-_TWICE = "a list names something twice"
+    if long.any():
+        items = np.repeat(long, lengths)
+        pairs = np.sort(columns.owners(name)[items] * len(words) + numbers[items])
+        alike[pairs[1:][pairs[1:] == pairs[:-1]] // len(words)] = True
+    _invalid_where(alike, "a list names something twice", where)
 
 
 def _is_odd_text(array: pa.Array, hint: Any) -> Mask:

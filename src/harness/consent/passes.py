@@ -28,7 +28,7 @@ from harness.consent.decide import Bench, Question, Roll, Verdicts
 from harness.consent.events import KEY, Events
 from harness.consent.frame import Frame
 from harness.consent.modality import ORDER
-from harness.consent.names import Hashes, Index, draw_seed, hashes
+from harness.consent.names import Hashes, Index, draw_seed, hashes, open_table
 from harness.consent.parquet import concat
 from harness.consent.parts import Parts, check_purposes, part_of, unknown_name
 from harness.consent.pool import Pool
@@ -45,7 +45,6 @@ Finish = Callable[["Work", int, Verdicts], R]
 _ROW = np.dtype([("key", "V16"), ("row", "<u4"), ("meeting", "<u4"), ("flags", "u1")])
 _GUARDED, _EMPLOYED = 1, 2
 _STRENGTH, _EMPLOYEE_OK, _ALL_PARTY = 3, 4, 8  # bits of a meeting's terms
-_HASHES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ class Work:
 
     def ids(self, part: int) -> pa.Array:
         """Ids of the meetings of one part, as the first pass has read them."""
-        return _read_ids(self.folder, [f"ids-{part}"]).combine_chunks()
+        begin, end = self.parts.offsets("meetings")[part : part + 2].tolist()
+        return scratch.words(self.folder, "meetings")[begin:end]
 
     def shared(self, name: str) -> Any:
         """An array that all processes see."""
@@ -132,8 +132,8 @@ def _decide(work: Work, finish: Finish[R], processes: int, tick: Tick) -> Iterat
     meetings, people = work.parts.count("meetings"), work.parts.count("consent")
     total = meetings + people + len(work.mine)
     with Pool(work, processes) as pool:
-        met = [*pool.each(first_pass, range(meetings), lambda n: tick(n, total))]
-        _join_names(work, met)
+        passed = pool.each(first_pass, range(meetings), lambda n: tick(n, total))
+        _join_names(work, _keep_ids(work, passed))
         _join_rows(work)
         done = pool.each(second_pass, range(people), lambda n: tick(meetings + n, total))
         _check_sequence(work, sum(done))
@@ -149,8 +149,12 @@ def modalities_of(parts: Parts, asked: Iterable[Modality]) -> tuple[Modality, ..
     return tuple(m for m in ORDER if m in present)
 
 
-def first_pass(work: Work, part: int) -> Met:
-    """Everything about the meetings of one part but their people's consent."""
+def first_pass(work: Work, part: int) -> tuple[Met, pa.Array]:
+    """Everything about the meetings of one part but their people's consent.
+
+    Returns:
+        What it tells, and the ids of its meetings.
+    """
     start, end = work.parts.offsets("meetings")[part : part + 2]
     if part in work.mine:
         frame = work.parts.read_frame(part)
@@ -165,9 +169,8 @@ def first_pass(work: Work, part: int) -> Met:
     ids = frame.meetings.array("meeting_id")
     work.shared("series")[start:end] = frame.series
     work.shared("hash")[start:end] = hashes(ids, work.seed)
-    _write_ids(work, f"ids-{part}", ids)
     first, last = (ids[0].as_py(), ids[-1].as_py()) if len(ids) else (None, None)
-    return Met(first, last, frame.series_names, frame.find_meetings(work.rule_names) >= 0)
+    return Met(first, last, frame.series_names, frame.find_meetings(work.rule_names) >= 0), ids
 
 
 def second_pass(work: Work, part: int) -> int:
@@ -289,8 +292,17 @@ def _check_turn_rules(work: Work, frame: Frame) -> None:
 # --- between the passes ----------------------------------------------------------------------
 
 
+def _keep_ids(work: Work, passed: Iterable[tuple[Met, pa.Array]]) -> list[Met]:
+    """Write the ids of all parts one after another, as they come."""
+    met, words = [], scratch.Words(work.folder, "meetings")
+    for part, ids in passed:
+        words.add(ids)
+        met.append(part)
+    return met
+
+
 def _join_names(work: Work, met: Sequence[Met]) -> None:
-    """Number the series of all parts alike, and put the hashes of ids in order."""
+    """Number the series of all parts alike, and make tables of all names."""
     ends = [(part.first, part.last) for part in met if part.first and part.last]
     if any(not last < first for (_, last), (first, _) in pairwise(ends)):
         raise Refused("DUPLICATE_ID", "ids of meetings do not rise from part to part",
@@ -304,15 +316,9 @@ def _join_names(work: Work, met: Sequence[Met]) -> None:
         own = numbers[begin : begin + len(part.series)]
         begin += len(part.series)
         series[first:last] = own[series[first:last]]
-    _write_ids(work, "series-ids", names.dictionary)
-    _order(work, "series", hashes(names.dictionary, work.seed))
-    _order(work, "meetings", work.shared("hash"))
-
-
-def _order(work: Work, name: str, found: Hashes) -> None:
-    order = np.argsort(found)
-    scratch.save(work.folder, f"{name}-order", order.astype(np.uint32))
-    scratch.save(work.folder, f"{name}-ordered", found[order])
+    scratch.Words(work.folder, "series").add(names.dictionary)
+    scratch.save(work.folder, "series-table", open_table(hashes(names.dictionary, work.seed)))
+    scratch.save(work.folder, "meetings-table", open_table(work.shared("hash")))
 
 
 def _join_rows(work: Work) -> None:
@@ -330,23 +336,6 @@ def _segments(work: Work) -> Numbers:
     return np.asarray(scratch.load(work.folder, "segments"))
 
 
-def _write_ids(work: Work, name: str, ids: pa.Array) -> None:
-    table = pa.table({"id": ids.cast(pa.string())})
-    with (
-        pa.OSFile(str(work.folder / f"{name}.arrow"), "wb") as sink,
-        pa.ipc.new_file(sink, table.schema) as writer,
-    ):
-        writer.write_table(table)
-
-
-def _read_ids(folder: Path, names: Iterable[str]) -> pa.ChunkedArray:
-    columns = [
-        pa.ipc.open_file(pa.memory_map(str(folder / f"{name}.arrow"))).read_all().column("id")
-        for name in names
-    ]
-    return pa.chunked_array([c for column in columns for c in column.chunks], pa.string())
-
-
 @dataclass(frozen=True)
 class _Names:
     """The numbers of all meetings and series of a manifest."""
@@ -362,13 +351,11 @@ class _Names:
 
 
 @lru_cache(maxsize=1)
-def _names(folder: Path, parts: int, seed: int) -> _Names:
-    def index(name: str, ids: Iterable[str]) -> Index:
-        order, ordered = (scratch.shared(folder, f"{name}-{x}") for x in ("order", "ordered"))
-        return Index(_read_ids(folder, ids), order, ordered, seed)
+def _names(folder: Path, seed: int) -> _Names:
+    def index(name: str) -> Index:
+        return Index(scratch.words(folder, name), scratch.shared(folder, f"{name}-table"), seed)
 
-    of_parts = (f"ids-{part}" for part in range(parts))
-    return _Names(index("meetings", of_parts), index("series", ["series-ids"]))
+    return _Names(index("meetings"), index("series"))
 
 
 # --- what the second pass reads and keeps ----------------------------------------------------
@@ -377,7 +364,7 @@ def _names(folder: Path, parts: int, seed: int) -> _Names:
 def _with_withdrawn(work: Work, part: int, log: Columns) -> Columns:
     if not work.withdrawn:
         return log
-    names = _names(work.folder, work.parts.count("meetings"), work.seed)
+    names = _names(work.folder, work.seed)
     more = to_arrow(ConsentEvent, [_as_meant(event, names) for event in work.withdrawn])
     keys = more.column("subject_key").combine_chunks()
     mine = part_of(keys, work.parts.count("consent")) == part
@@ -407,7 +394,7 @@ def _attendance(work: Work, part: int, events: Events) -> Attendance:
     keys = pa.FixedSizeBinaryArray.from_buffers(
         KEY, len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows["key"]))]
     )
-    names = _names(work.folder, work.parts.count("meetings"), work.seed)
+    names = _names(work.folder, work.seed)
     return Attendance(
         np.arange(len(rows)), (rows["flags"] & _GUARDED) > 0, (rows["flags"] & _EMPLOYED) > 0,
         work.shared("start")[number], number, work.shared("series")[number], events,
@@ -445,7 +432,9 @@ def _keep_log(work: Work, part: int, events: Columns, file: str) -> None:
         _gap(file)
     marks[seq] = True
     ids = hashes(events.array("event_id"), work.seed)
-    scratch.write(work.folder, "event-ids", ids, start)
+    place = (ids >> np.uint64(64 - _range_bits(work))).astype(np.uint16)
+    scratch.write(work.folder, "event-ids", ids[np.argsort(place, kind="stable")], start)
+    scratch.save(work.folder, f"in-range-{part}", np.bincount(place, minlength=_ranges(work)))
     tables, scope = work.question.tables, work.question.head.scope
     policies = (name for policy in tables.policies for name in policy.purposes)
     check_purposes(events, [*policies, *scope.purposes], file)
@@ -464,24 +453,25 @@ def _gap(file: str) -> NoReturn:
                   f"{file} key seq", "restore the whole log")  # fmt: skip
 
 
-def _find_duplicates(work: Work, part: int) -> Hashes:
+def _find_duplicates(work: Work, number: int) -> Hashes:
     """Hashes of ids of events that stand twice, in one range of hashes."""
-    step, events = 2**64 // _ranges(work), int(work.parts.offsets("consent")[-1])
-    first, last = np.uint64(part * step), np.uint64((part + 1) * step - 1)
-    found = [np.zeros(0, np.uint64)]
-    for begin in range(0, events, _HASHES_AT_ONCE):
-        end = min(begin + _HASHES_AT_ONCE, events)
-        data = scratch.read(work.folder, "event-ids", np.uint64, begin, end)
-        ids = np.frombuffer(data, np.uint64)
-        found.append(ids[(ids >= first) & (ids <= last)])
-    mine = np.sort(np.concatenate(found))
-    return np.unique(mine[1:][mine[1:] == mine[:-1]])
+    parts = range(work.parts.count("consent"))
+    sizes = np.array([scratch.load(work.folder, f"in-range-{part}") for part in parts])
+    begins = work.parts.offsets("consent")[:-1] + sizes[:, :number].sum(axis=1)
+    places = zip(begins.tolist(), (begins + sizes[:, number]).tolist(), strict=True)
+    pieces = [scratch.read(work.folder, "event-ids", np.uint64, *place) for place in places]
+    ids = np.sort(np.frombuffer(b"".join(pieces), np.uint64))
+    return np.unique(ids[1:][ids[1:] == ids[:-1]])
 
 
 def _ranges(work: Work) -> int:
-    """A power of two, so that one range of hashes is sorted in some hundred megabytes."""
+    """How many ranges of hashes there are, each by its first bits, so that one is sorted fast."""
+    return int(2 ** _range_bits(work))
+
+
+def _range_bits(work: Work) -> int:
     events = int(work.parts.offsets("consent")[-1])
-    return int(2 ** max(1, events.bit_length() - 24))
+    return min(max(1, events.bit_length() - 19), 16)
 
 
 def _check_event_ids(work: Work, twice: Hashes) -> None:
