@@ -51,7 +51,7 @@ MEMORY = 8 << 30
 
 TESTS: dict[str, tuple[str, ...]] = {
     "agreement": ("test_explain.py",),
-    "attendance": (),
+    "attendance": ("test_attendance.py",),
     "decide": ("test_worlds.py", "test_opening.py"),
     "demands": (),
     "events": ("test_explain.py",),

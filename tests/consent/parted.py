@@ -25,6 +25,7 @@ from harness.consent.head import TABLES, FileEntry
 from harness.consent.parquet import write_part
 from harness.consent.parts import BY_MEETING, LARGE, Parts, part_name
 from harness.consent.passes import Work, decide_parts, modalities_of
+from harness.consent.present import as_meant
 from harness.consent.records import ConsentEvent, parse
 from harness.errors import Refused
 
@@ -176,9 +177,10 @@ def decide(
         parts = made.write(Path(tables))
         small, head, request, now = asked(replace(made.world, tables=_small(made)))
         question = Question(head, small, request, now, modalities_of(parts, request.modalities))
-        withdrawn = tuple(parse(ConsentEvent, event, "withdrawn") for event in made.withdrawn)
+        withdrawn = [parse(ConsentEvent, event, "withdrawn") for event in made.withdrawn]
         mine = range(parts.count("meetings")) if mine is None else mine
-        work = Work(parts, question, Path(folder), mine, withdrawn)
+        meant = as_meant(withdrawn, parts.having)
+        work = Work(parts, question, Path(folder), mine, meant)
         seen = [] if ticks is None else ticks
         yield from decide_parts(work, keep, processes, lambda n, total: seen.append((n, total)))
 

@@ -66,7 +66,7 @@ DEFECTS = [
     ("exclusion", "(self.frame.start[rows] < end)", "(self.frame.start[rows] <= end)"),
     ("exclusion", "now < microseconds(until)", "now <= microseconds(until)"),
     ("exclusion", "concerns(rule.scope.purposes, request.purpose)", "True"),
-    ("exclusion", "np.where((reach & origins) > 0, far", "np.where((reach & origins) > 99, far"),
+    ("exclusion", "(rules.reach[rule] & origins) > 0", "(rules.reach[rule] & origins) > 99"),
     ("modality", "operation is Operation.FINE_TUNING and", "False and"),
     ("modality", "due += new", "due += []"),
     ("frame", "same[of_person] < counts[which]", "same[of_person] > counts[which]"),
@@ -78,7 +78,6 @@ DEFECTS = [
         "(self.arm == len(ARMS)) & denied, np.uint64(0), of_arm",
         "(self.arm > len(ARMS)) & denied, np.uint64(0), of_arm",
     ),
-    ("attendance", "listed & (self._ordered[place] == wanted)", "self._ordered[place] == wanted"),
     ("attendance", "& (self._size[event] > 1)", "& (self._size[event] > 9)"),
     ("agreement", "(time[before] < time[event[left]])", "(time[before] <= time[event[left]])"),
     ("agreement", "first, time = self.attendance.first[rows]", "first, time = 0 * rows"),
@@ -120,6 +119,13 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("module", "old", "new"), DEFECTS)
+def test_every_defect_fits_the_engine(module: str, old: str, new: str) -> None:
+    text = (ROOT / "src" / "harness" / "consent" / f"{module}.py").read_text()
+    assert text.count(old) == 1
+    assert old != new
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("module", "old", "new"), DEFECTS)
 def test_the_oracle_sees_the_defect(
@@ -129,7 +135,6 @@ def test_the_oracle_sees_the_defect(
     shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
     path = source / "harness" / "consent" / f"{module}.py"
     text = path.read_text()
-    assert text.count(old) == 1, "the defect no longer fits the engine"
     path.write_text(text.replace(old, new))
     places = os.pathsep.join([str(source), str(ROOT / "tests")])
     done = subprocess.run(

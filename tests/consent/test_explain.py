@@ -10,7 +10,7 @@ import pytest
 
 from harness import cli
 from harness.config import Config
-from harness.consent import gate
+from harness.consent import authoring, gate, layout
 from harness.consent.explain import explain
 from harness.consent.head import Mode
 from harness.consent.records import (
@@ -22,6 +22,7 @@ from harness.consent.records import (
     State,
 )
 from harness.consent.session import Session
+from harness.consent.withdrawals import Withdrawal
 from harness.errors import Refused
 from harness.rundir import Attempt, RunDir
 
@@ -144,3 +145,32 @@ def test_another_manifest_explains_nothing(decided: RunDir) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"manifest_sha256": "0" * 64}))
     with pytest.raises(Refused, match="MANIFEST_CHANGED"):
         list(explain(decided.path, "m0", None))
+
+
+@pytest.mark.parametrize("meetings", [("m0",), ("m0", "mistyped")])
+def test_a_manifest_in_parts_is_explained_alike(
+    meetings: tuple[str, ...], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = world.now - timedelta(hours=1)
+    entry = Withdrawal("b" * 32, world.draft.scope.controller, (), (), (), meetings, (), time, time,
+                       False)  # fmt: skip
+    sign, ids = type(world).sign, [row.meeting_id for row in world.draft.tables.meetings]
+
+    def signed(self: World) -> Any:
+        source = sign(self)
+        self.withdraw(entry)
+        return source
+
+    monkeypatch.setattr(type(world), "sign", signed)
+    told = []
+    for name in ("lines", "parts"):
+        run = run_gate(world, tmp_path / name, monkeypatch)
+        told.append([[*explain(run.path, meeting, None)][:-1] for meeting in ids])
+        monkeypatch.setattr(authoring, "JSONL_ROWS", 0)
+        monkeypatch.setattr(layout, "MEETINGS_A_PART", 1)
+        monkeypatch.setattr(layout, "EVENTS_A_PART", 1)
+    assert told[0] == told[1]
+    withdrawn = ["CONSENT_WITHDRAWN" in "\n".join(lines) for lines in told[0]]
+    assert withdrawn == [len(meetings) > 1 or meeting in meetings for meeting in ids]
+    with pytest.raises(Refused, match="MEETING_UNKNOWN"):
+        [*explain(run.path, "m99", None)]

@@ -423,7 +423,6 @@ def test_a_turn_rule_may_name_a_meeting_without_such_content() -> None:
 
 @pytest.mark.parametrize("scope", [{"meetings": ["m9"], "series": []}, {"series": ["s9"]}])
 def test_a_withdrawal_that_names_nothing_known_means_everything(scope: dict[str, Any]) -> None:
-    """As :func:`harness.consent.present.with_withdrawals` has it."""
     made, meant = two_parts(), two_parts()
     event = twin(made.rows["consent"][1][0], state="withdrawn", event_id="w", seq=99)
     made.withdrawn, meant.withdrawn = [event], [copy.deepcopy(event)]

@@ -5,7 +5,7 @@ meeting; the events and rules that decided are named by their ids.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +25,9 @@ from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions
 from harness.consent.frame import Frame
 from harness.consent.head import Head, Tables
-from harness.consent.manifest import load_at_any_time
-from harness.consent.present import Source, with_withdrawals
+from harness.consent.manifest import Manifest, load_at_any_time
+from harness.consent.parts import BY_MEETING
+from harness.consent.present import Source, withdrawn
 from harness.consent.reasons import sentence
 from harness.consent.records import Arm, ConsentEvent, Operation, format_time, parse_time
 from harness.consent.request import Request
@@ -66,9 +67,10 @@ def explain(run_dir: Path, meeting: str, turn: str | None) -> Iterator[str]:
     config, summary = load_config(run_dir), read_json(run_dir / "gate" / "summary.json")
     now = parse_time(summary["decided_at"])
     source = locate(config.data)
-    head, tables = _tables(source, summary, now)
-    case = _Case(config, head, _only(tables, meeting), now)
-    rows = [row for row in _decisions(run_dir) if row["meeting_id"] == meeting]
+    manifest, log = _then(source, summary, now)
+    head, tables = manifest.head, _only(manifest, withdrawn(manifest, log), meeting)
+    case = _Case(config, head, tables, now)
+    rows = _decisions(run_dir, meeting)
     yield from case.meeting(next(row for row in rows if row["turn"] < 0))
     if turn is not None:
         yield from _turn(rows, turn)
@@ -146,8 +148,8 @@ class _Case:
         return [self.events[name] for name in ids]
 
 
-def _tables(source: Source, summary: dict[str, Any], now: datetime) -> tuple[Head, Tables]:
-    """Head and rows as they were decided on, with the withdrawals that were known then."""
+def _then(source: Source, summary: dict[str, Any], now: datetime) -> tuple[Manifest, Log]:
+    """The manifest that was decided on, and the withdrawals that were known then."""
     trust = load_trust(source.trust)
     manifest = load_at_any_time(source.manifest, trust, now)
     if manifest.sha256 != summary["manifest_sha256"]:
@@ -159,26 +161,29 @@ def _tables(source: Source, summary: dict[str, Any], now: datetime) -> tuple[Hea
     if known.sha256 != summary["withdrawals"]["sha256"]:
         raise Refused("WITHDRAWALS_ROLLED_BACK", "the log is not the one that the run saw",
                       "withdrawals.jsonl", "fetch the log that belongs to the run")  # fmt: skip
-    return manifest.head, with_withdrawals(manifest, known)
+    return manifest, known
 
 
-def _only(tables: Tables, meeting: str) -> Tables:
-    """The rows that concern one meeting."""
-    of_it = {
+def _only(manifest: Manifest, more: Iterable[ConsentEvent], meeting: str) -> Tables:
+    """The rows that concern one meeting, and of more events those of its people."""
+    tables, parts = manifest.tables, manifest.parts
+    of_it = parts.rows_of(meeting) if parts else {
         name: tuple(row for row in getattr(tables, name) if row.meeting_id == meeting)
-        for name in ("meetings", "participants", "content", "split")
-    }
+        for name in BY_MEETING
+    }  # fmt: skip
     if not of_it["meetings"]:
         raise Refused("MEETING_UNKNOWN", "no such meeting in the manifest", "MEETING",
                       "name a meeting_id of private/decisions.parquet")  # fmt: skip
-    people = {row.subject_key for row in of_it["participants"]}
-    consent = tuple(event for event in tables.consent if event.subject_key in people)
+    people = {row.subject_key for row in of_it["participants"]} - {None}
+    log = parts.events_of(people) if parts else tables.consent
+    consent = tuple(event for event in (*log, *more) if event.subject_key in people)
     return replace(tables, **of_it, consent=consent)
 
 
-def _decisions(run_dir: Path) -> list[dict[str, Any]]:
+def _decisions(run_dir: Path, meeting: str) -> list[dict[str, Any]]:
+    path, wanted = run_dir / "private" / "decisions.parquet", [("meeting_id", "=", meeting)]
     try:
-        return list(pq.read_table(run_dir / "private" / "decisions.parquet").to_pylist())
+        return list(pq.read_table(path, filters=wanted).to_pylist())
     except (OSError, pa.ArrowInvalid):
         raise Refused("RUN_FILE", "no readable decisions", "private/decisions.parquet",
                       "run the gate again") from None  # fmt: skip

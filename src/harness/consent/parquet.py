@@ -77,8 +77,8 @@ def read_part(kind: type[Any], data: bytes, file: str) -> Columns:
     return columns
 
 
-def read_words(kind: type[Any], data: bytes, column: str, file: str) -> list[str | None]:
-    """The different words of one column of a part, whose rows are not checked.
+def read_column(kind: type[Any], data: bytes, column: str, file: str) -> pa.Array:
+    """One column of a part, whose rows are not checked.
 
     Args:
         kind: the record.
@@ -89,7 +89,7 @@ def read_words(kind: type[Any], data: bytes, column: str, file: str) -> list[str
     Raises:
         Refused: as :func:`read_part`, for the file as a whole.
     """
-    return Columns(_unpack(kind, data, file, [column])).coded(column)[1]
+    return Columns(_unpack(kind, data, file, [column])).array(column)
 
 
 def check_rows(kind: type[Any], table: pa.Table | Columns, file: str) -> None:

@@ -7,7 +7,7 @@ of the subjects with ``k = key * n >> 32`` for the first four bytes of their key
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,8 +21,9 @@ from harness.consent.events import KEY
 from harness.consent.frame import Frame
 from harness.consent.head import TABLES, Counts, FileEntry
 from harness.consent.names import repeated
-from harness.consent.parquet import BYTES_LIMIT, ROWS_LIMIT, read_part, read_words, to_rows
+from harness.consent.parquet import BYTES_LIMIT, ROWS_LIMIT, read_column, read_part, to_rows
 from harness.consent.reading import read_bound
+from harness.consent.records import ConsentEvent
 from harness.errors import Refused
 
 BY_MEETING = ("meetings", "participants", "content", "split")
@@ -63,17 +64,59 @@ class Parts:
                           "signed", entry.path, "sign again")  # fmt: skip
         return rows
 
-    def words(self, table: str, column: str) -> set[str | None]:
-        """The different words of a column, in all parts.
+    def column(self, table: str, column: str) -> Iterator[pa.Array]:
+        """A column, part by part.
 
         Raises:
             Refused: as :meth:`read`, but for what a row holds.
         """
-        found: set[str | None] = set()
         for part in range(self.count(table)):
             entry, data = self._bytes(table, part)
-            found.update(read_words(TABLES[table][0], data, column, entry.path))
+            yield read_column(TABLES[table][0], data, column, entry.path)
+
+    def having(self, column: str, words: set[str]) -> set[str]:
+        """Which of some words a column of ``meetings`` has; without words nothing is read.
+
+        Raises:
+            Refused: as :meth:`column`.
+        """
+        found: set[str] = set()
+        wanted = pa.array(sorted(words), pa.string())
+        for here in self.column("meetings", column) if words else ():
+            words_here = here.cast(pa.string())
+            found.update(wanted.filter(pc.is_in(wanted, words_here)).to_pylist())
         return found
+
+    def rows_of(self, meeting: str) -> dict[str, tuple[Any, ...]]:
+        """The rows of the tables by meeting that are about one meeting; none if it is unknown.
+
+        Raises:
+            Refused: as :meth:`read`.
+        """
+        for part, ids in enumerate(self.column("meetings", "meeting_id")):
+            if pc.index(ids, meeting).as_py() >= 0:
+                return {name: self._where(name, part, "meeting_id", [meeting])
+                        for name in BY_MEETING}  # fmt: skip
+        return dict.fromkeys(BY_MEETING, ())
+
+    def events_of(self, keys: Collection[str]) -> tuple[ConsentEvent, ...]:
+        """The events of some people.
+
+        Args:
+            keys: of subjects.
+
+        Raises:
+            Refused: as :meth:`read`.
+        """
+        wanted = pa.array([bytes.fromhex(key) for key in keys], KEY)
+        parts = np.unique(part_of(wanted, self.count("consent")))
+        found = (self._where("consent", part, "subject_key", wanted) for part in parts.tolist())
+        return tuple(event for events in found for event in events)
+
+    def _where(self, table: str, part: int, column: str, values: Any) -> tuple[Any, ...]:
+        rows = self.read(table, part).table
+        chosen = pc.is_in(rows.column(column), pa.array(values))
+        return tuple(to_rows(TABLES[table][0], rows.filter(chosen)))
 
     def _bytes(self, table: str, part: int) -> tuple[FileEntry, bytes]:
         entry = self.files[table][part]

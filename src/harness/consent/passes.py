@@ -145,7 +145,8 @@ def _decide(work: Work, finish: Finish[R], processes: int, tick: Tick) -> Iterat
 
 def modalities_of(parts: Parts, asked: Iterable[Modality]) -> tuple[Modality, ...]:
     """Kinds of content that any meeting has or the request names, in ``ORDER``."""
-    present = {*asked, *parts.words("content", "modality")}
+    columns = parts.column("content", "modality")
+    present = {*asked, *(word for column in columns for word in column.unique().to_pylist())}
     return tuple(m for m in ORDER if m in present)
 
 
@@ -364,22 +365,10 @@ def _names(folder: Path, seed: int) -> _Names:
 def _with_withdrawn(work: Work, part: int, log: Columns) -> Columns:
     if not work.withdrawn:
         return log
-    names = _names(work.folder, work.seed)
-    more = to_arrow(ConsentEvent, [_as_meant(event, names) for event in work.withdrawn])
+    more = to_arrow(ConsentEvent, work.withdrawn)
     keys = more.column("subject_key").combine_chunks()
     mine = part_of(keys, work.parts.count("consent")) == part
     return Columns(concat(ConsentEvent, [log.table, more.filter(pa.array(mine))]))
-
-
-def _as_meant(event: ConsentEvent, names: _Names) -> ConsentEvent:
-    """A withdrawal that names a meeting or series which there is not means every meeting."""
-    meetings, series = (
-        pa.array([name for name in listed if name != ALL], pa.string())
-        for listed in (event.scope.meetings, event.scope.series)
-    )
-    if (names.find_meetings(meetings) >= 0).all() and (names.find_series(series) >= 0).all():
-        return event
-    return replace(event, scope=replace(event.scope, meetings=(), series=()))
 
 
 def _attendance(work: Work, part: int, events: Events) -> Attendance:

@@ -1,6 +1,6 @@
 """What holds now: the signed manifest, the withdrawals since, and nothing older than was seen."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -10,7 +10,7 @@ from harness.consent import state, withdrawals
 from harness.consent.head import LogHead, Tables
 from harness.consent.manifest import Manifest, load, load_at_any_time
 from harness.consent.reading import read_once
-from harness.consent.records import ConsentEvent
+from harness.consent.records import ALL, ConsentEvent
 from harness.consent.signing import TrustRoot, load_trust
 from harness.consent.state import Observation, Seen, TrustFirst
 from harness.consent.withdrawals import Log
@@ -92,16 +92,29 @@ def withdrawn(manifest: Manifest, log: Log) -> tuple[ConsentEvent, ...]:
         for event in withdrawals.as_events(log)
     )
     if manifest.parts is not None:
-        return events  # their meetings and series are looked up where parts are decided
-    series = {row.meeting_id: row.series_id for row in tables.meetings}
-    return tuple(_as_meant(event, series) for event in events)
+        return as_meant(events, manifest.parts.having)
+    rows = tables.meetings
+    return as_meant(events, lambda column, names: names & {getattr(row, column) for row in rows})
 
 
-def _as_meant(event: ConsentEvent, series: dict[str, str]) -> ConsentEvent:
-    scope = event.scope
-    if {*scope.meetings} <= series.keys() and {*scope.series} <= {*series.values()}:
-        return event
-    return replace(event, scope=replace(scope, meetings=(), series=()))
+def as_meant(
+    events: Sequence[ConsentEvent], having: Callable[[str, set[str]], set[str]]
+) -> tuple[ConsentEvent, ...]:
+    """Withdrawals, of every meeting where they name a meeting or series that there is not.
+
+    Args:
+        events: withdrawals.
+        having: which of some names a column of ``meetings`` has.
+    """
+    meetings = {name for event in events for name in event.scope.meetings} - {ALL}
+    series = {name for event in events for name in event.scope.series} - {ALL}
+    meetings, series = having("meeting_id", meetings) | {ALL}, having("series_id", series) | {ALL}
+    return tuple(
+        event
+        if {*event.scope.meetings} <= meetings and {*event.scope.series} <= series
+        else replace(event, scope=replace(event.scope, meetings=(), series=()))
+        for event in events
+    )
 
 
 def verify_present(source: Source, now: datetime) -> Present:
