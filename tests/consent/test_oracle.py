@@ -66,10 +66,13 @@ def rule(world: World) -> tuple[Tables, Rulings]:
 def decisions(world: World) -> dict[str, oracle.Decision]:
     """The engine's decisions in the oracle's words."""
     tables, rulings = rule(world)
-    return {row.meeting_id: _decision(rulings, n) for n, row in enumerate(tables.meetings)}
+    lists = rulings.code_lists().to_pylist()
+    return {
+        row.meeting_id: _decision(rulings, n, lists[n]) for n, row in enumerate(tables.meetings)
+    }
 
 
-def _decision(rulings: Rulings, number: int) -> oracle.Decision:
+def _decision(rulings: Rulings, number: int, codes_of_meeting: list[str]) -> oracle.Decision:
     frame = rulings.frame
     codes, labels = frame.roster.coded("label")
     rows = np.flatnonzero(frame.meeting == number)
@@ -78,7 +81,7 @@ def _decision(rulings: Rulings, number: int) -> oracle.Decision:
         if m in rulings.request.modalities or rulings.has[m][number]
     ]  # fmt: skip
     return oracle.Decision(
-        frozenset(rulings.codes(number)),
+        frozenset(codes_of_meeting),
         {str(m): frozenset(rulings.modality_codes(number, m)) for m in judged},
         {
             str(m): {

@@ -21,6 +21,8 @@ def test_what_is_admitted_and_who_is_dropped_is_what_the_codes_say() -> None:
         tables, rulings = rule(world)
         ids = [row.meeting_id for row in tables.meetings]
         assert [*rulings.admitted] == [not wanted[name].codes for name in ids]
+        lists = [tuple(codes) for codes in rulings.code_lists().to_pylist()]
+        assert lists == [rulings.codes(number) for number in range(len(ids))]
         for number, name in enumerate(ids):
             for modality in rulings.verdicts:
                 people = wanted[name].people.get(str(modality), {})
