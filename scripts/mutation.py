@@ -52,7 +52,7 @@ MEMORY = 8 << 30
 TESTS: dict[str, tuple[str, ...]] = {
     "agreement": ("test_explain.py",),
     "attendance": ("test_attendance.py",),
-    "decide": ("test_worlds.py", "test_opening.py"),
+    "decide": ("test_verdicts.py", "test_worlds.py", "test_opening.py"),
     "demands": (),
     "events": ("test_explain.py",),
     "exclusion": ("test_explain.py",),
