@@ -7,16 +7,29 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness import cli
 from harness.config import Config
 from harness.consent import gate
 from harness.consent.authoring import lines
+from harness.consent.columns import TIME, to_arrow
 from harness.consent.drafting import TERMS, Terms
 from harness.consent.head import TABLES
+from harness.consent.parts import LARGE
 from harness.consent.present import Source
-from harness.consent.records import ALL, ExclusionRule, RuleKind, RuleScope, RuleSource, to_json
+from harness.consent.records import (
+    ALL,
+    ExclusionRule,
+    RuleKind,
+    RuleScope,
+    RuleSource,
+    parse_lines,
+    to_json,
+)
 from harness.digest import canonical_json
 from harness.errors import Refused
 
@@ -24,14 +37,26 @@ World = Any
 
 
 class Desk:
-    """A desk in a folder: keys, trust root, draft, log, manifest, state."""
+    """A desk in a folder: keys, trust root, draft, log, manifest, state.
 
-    def __init__(self, folder: Path, world: World, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.world, self.capsys = folder, world, capsys
+    Args:
+        folder: of all of these.
+        world: whose rows are the draft's.
+        capsys: what commands print.
+        large: whether drafts are signed with their large tables as Parquet.
+    """
+
+    def __init__(
+        self, folder: Path, world: World, capsys: pytest.CaptureFixture[str], large: bool = False
+    ) -> None:
+        self.folder, self.world, self.capsys, self.large = folder, world, capsys, large
         assert self("keygen", folder / "keys", folder / "trust.json")[0] == 0
         assert self.log()[0] == 0
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
+        if self.large and words[0] in ("sign", "lint"):
+            as_parquet(self.folder / "draft", self.folder / "large")
+            words = (words[0], self.folder / "large", *words[2:])
         code = cli.answer(lambda: cli.dispatch(["manifest", *map(str, words)]))
         out, err = self.capsys.readouterr()
         return code, out, err
@@ -70,12 +95,36 @@ class Desk:
             (self.folder / "draft" / f"{name}.jsonl").write_bytes(edited)
 
 
+def as_parquet(draft: Path, folder: Path) -> None:
+    """A draft with its large tables as Parquet: in two files, in another order, of other types."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(draft, folder)
+    for name in LARGE:
+        path, (kind, _) = folder / f"{name}.jsonl", TABLES[name]
+        rows = to_arrow(kind, parse_lines(kind, path.read_bytes(), name))
+        path.unlink()
+        types = {pa.string(): pa.large_string(), TIME: pa.timestamp("ns", "UTC")}
+        columns = [field.with_type(types.get(field.type, field.type)) for field in rows.schema]
+        rows = rows.take(np.arange(rows.num_rows)[::-1]).cast(pa.schema(columns))
+        rows = rows.select(rows.column_names[::-1])
+        pq.write_table(rows[:1], folder / f"{name}-b.parquet")
+        pq.write_table(rows[1:], folder / f"{name}-a.parquet", row_group_size=2)
+
+
 @pytest.fixture
 def desk(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
     return Desk(tmp_path / "desk", world, capsys)
 
 
-def test_from_keys_to_a_trusted_manifest(desk: Desk) -> None:
+@pytest.fixture(params=["lines", "parquet"])
+def any_desk(request: pytest.FixtureRequest, world: World, tmp_path: Path,
+             capsys: pytest.CaptureFixture[str]) -> Desk:  # fmt: skip
+    """A desk for drafts of either form."""
+    return Desk(tmp_path / "desk", world, capsys, request.param == "parquet")
+
+
+def test_from_keys_to_a_trusted_manifest(any_desk: Desk) -> None:
+    desk = any_desk
     folder = desk.folder
     assert desk("new", folder / "draft")[0] == 0
     code, out, _ = desk("lint", folder / "draft")
@@ -107,7 +156,8 @@ def test_from_keys_to_a_trusted_manifest(desk: Desk) -> None:
         gate.admit(source, Config(), datetime.now(UTC))
 
 
-def test_the_next_epoch_forgets_nothing(desk: Desk) -> None:
+def test_the_next_epoch_forgets_nothing(any_desk: Desk) -> None:
+    desk = any_desk
     folder = desk.folder
     desk("new", folder / "draft")
     desk.fill()
@@ -139,7 +189,8 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_bytes(b"".join([*rows, canonical_json(json.loads(last) | changes), b"\n"]))
 
 
-def test_what_is_excluded_is_read_once_and_what_was_refused_when_asked_for(desk: Desk) -> None:
+def test_what_is_excluded_is_read_once_and_what_was_refused_when_asked_for(any_desk: Desk) -> None:
+    desk = any_desk
     folder, store = desk.folder, desk.world.source.store
     desk("new", folder / "draft")
     desk.fill()
@@ -198,7 +249,8 @@ def test_what_the_command_does_not_know_is_one_line(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_missed_epochs_are_presented_in_order(desk: Desk) -> None:
+def test_missed_epochs_are_presented_in_order(any_desk: Desk) -> None:
+    desk = any_desk
     folder = desk.folder
     desk("new", folder / "draft")
     desk.fill()

@@ -35,7 +35,7 @@ from harness.consent.head import (
 )
 from harness.consent.layout import lay_out
 from harness.consent.manifest import Manifest, statement
-from harness.consent.parts import LARGE
+from harness.consent.parts import LARGE, PartRows, Parts, parts_of
 from harness.consent.reading import read_once
 from harness.consent.records import NONE, ContentRow, to_json
 from harness.consent.signing import sign
@@ -84,7 +84,7 @@ def trial_manifest(draft: Draft, now: datetime) -> Manifest:
     head = Head(SCHEMA, 1, None, now, now + timedelta(days=1), draft.issuer, draft.scope,
                 draft.defaults, draft.split, NO_WITHDRAWALS, None, (),
                 Counts(**dict.fromkeys(TABLES, 0)))  # fmt: skip
-    return Manifest(head, "", "", draft.tables)
+    return Manifest(head, "", "", draft.tables, parts_of(draft.tables))
 
 
 def write_manifest(
@@ -131,20 +131,39 @@ def write_manifest(
 
 
 def _write_tables(target: Path, tables: Tables, rows: Mapping[str, int]) -> tuple[FileEntry, ...]:
-    """Write all tables: lines of JSON, or the large ones in parts where one of them is long."""
-    long = any(rows[name] > JSONL_ROWS for name in LARGE)
+    """Write all tables: lines of JSON, or the large ones in parts where one of them is long.
+
+    Those that are in parts already are taken as they are.
+    """
+    parts = parts_of(tables)
+    long = parts is not None or any(rows[name] > JSONL_ROWS for name in LARGE)
     entries = [
         _write_lines(target, name, getattr(tables, name))
         for name in TABLES
         if not (long and name in LARGE)
     ]
-    if long:
-        sources = {name: partial(_batches, name, getattr(tables, name)) for name in LARGE}
+    if parts is not None:
+        entries += _take(parts, target)
+    elif long:
+        sources = {name: partial(batches, name, getattr(tables, name)) for name in LARGE}
         entries += [entry for files in lay_out(sources, target).values() for entry in files]
     return tuple(entries)
 
 
-def _batches(table: str, rows: Iterable[Any]) -> Iterator[pa.Table]:
+def _take(parts: Parts, target: Path) -> Iterator[FileEntry]:
+    for entry in (entry for files in parts.files.values() for entry in files):
+        try:
+            os.link(parts.folder / entry.path, target / entry.path)
+        except OSError:  # on another file system, or one without links
+            shutil.copyfile(parts.folder / entry.path, target / entry.path)
+        yield entry
+
+
+def batches(table: str, rows: Iterable[Any]) -> Iterator[pa.Table]:
+    """The rows of a table as columns, some at a time."""
+    if isinstance(rows, PartRows):
+        yield from rows.batches()
+        return
     left = iter(rows)
     while batch := [*islice(left, _ROWS_AT_ONCE)]:
         yield to_arrow(TABLES[table][0], batch)

@@ -17,6 +17,7 @@ from harness.consent.authoring import Draft
 from harness.consent.head import COPIES, INDEX_LIMIT, LogHead
 from harness.consent.manifest import load_at_any_time
 from harness.consent.present import Source, present_missed, read_copies_key, trust_first
+from harness.consent.progress import progress
 from harness.consent.reading import read_once
 from harness.consent.records import format_time, parse_lines, to_json
 from harness.consent.signing import (
@@ -192,15 +193,20 @@ def _sign(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.hours <= 24 * 366:
         raise UsageError("FLAG", "not from above 0 to a year", "--hours", "correct it")
     now, trust = datetime.now(UTC).replace(microsecond=0), load_trust(arguments.trust)
-    draft = drafting.read_draft(arguments.draft)
-    limits = draft.defaults
-    log = withdrawals.load(arguments.log, trust, now, limits.clock_skew_s,
-                           limits.max_withdrawals_age_s)  # fmt: skip
-    head = drafting.sign_draft(
-        arguments.manifest, draft, [load_key(path) for path in arguments.key], trust,
-        LogHead(len(log.entries), log.sha256), now, timedelta(hours=arguments.hours),
-        _index(arguments, draft, log, now),
-    )  # fmt: skip
+    keys = [load_key(path) for path in arguments.key]
+    beside = arguments.manifest.parent
+    beside.mkdir(parents=True, exist_ok=True)
+    with (
+        progress("checking") as tick,
+        drafting.open_draft(arguments.draft, now, beside, tick) as draft,
+    ):
+        limits = draft.defaults
+        log = withdrawals.load(arguments.log, trust, now, limits.clock_skew_s,
+                               limits.max_withdrawals_age_s)  # fmt: skip
+        head = drafting.sign_draft(
+            arguments.manifest, draft, keys, trust, LogHead(len(log.entries), log.sha256), now,
+            timedelta(hours=arguments.hours), _index(arguments, draft, log, now),
+        )  # fmt: skip
     signed = load_at_any_time(arguments.manifest, trust, now)
     print(f"epoch {head.epoch}, until {format_time(head.expires)}\nsha256 {signed.sha256}")
     return ExitCode.DONE

@@ -1,14 +1,24 @@
 """Drafts of manifests: a folder of tables and terms that people edit, lint, sign and compare."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from harness.consent.authoring import Draft, draft_of, replace_folder, write_manifest
+from harness.consent import large_draft
+from harness.consent.authoring import (
+    Draft,
+    batches,
+    draft_of,
+    replace_folder,
+    trial_manifest,
+    write_manifest,
+)
 from harness.consent.head import (
     HEAD,
     HEAD_LIMIT,
@@ -24,8 +34,17 @@ from harness.consent.head import (
     Tables,
 )
 from harness.consent.labels import label_key
-from harness.consent.manifest import Manifest, check_references, load_at_any_time
+from harness.consent.large_draft import check_parts, first_forgotten, laid_out, large_files
+from harness.consent.layout import Source
+from harness.consent.manifest import (
+    Manifest,
+    check_references,
+    check_rule_purposes,
+    load_at_any_time,
+)
 from harness.consent.material import excerpts, unreadable
+from harness.consent.parts import LARGE, PartRows, parts_of
+from harness.consent.passes import Tick
 from harness.consent.reading import read_once
 from harness.consent.records import (
     ConsentType,
@@ -37,12 +56,14 @@ from harness.consent.records import (
     to_json,
     unique,
 )
+from harness.consent.ruling import no_tick
 from harness.consent.signing import KeyRole, TrustRoot, sign, verify
 from harness.digest import strict_json
 from harness.errors import Refused
 from harness.meetings.model import Modality
 from harness.rundir import write_json
 
+Rows = Sequence[Any]
 TERMS = "TERMS.json"
 TERMS_LIMIT = 64 * 1024
 REVIEW_EVERY = timedelta(days=365)
@@ -103,39 +124,67 @@ def lint(folder: Path, now: datetime) -> tuple[list[Refused], list[Refused]]:
         folder: of a draft, or a manifest directory.
         now: clock, for warnings about what runs out.
     """
-    errors, tables = [], {}
+    errors: list[Refused] = []
     try:
         terms = _terms(folder)
     except Refused as error:
         errors.append(error)
-    for name, (kind, key) in TABLES.items():
-        rows, found = _read_table(folder, name, kind)
-        errors += found or _refusals(unique, rows, key, f"{name}.jsonl")
-        tables[name] = tuple(rows)
-    if errors:
+    files, rows, found = _read_rows(folder)
+    if errors := errors + found:
         return errors, []
-    whole = Tables(**tables)
-    errors = _refusals(check_references, terms.scope.purposes, whole)
-    return errors, [] if errors else [*_warnings(_draft(terms, whole), now)]
+    try:
+        with _whole(terms, rows, files, now) as draft:
+            return [], [*_warnings(draft, now)]
+    except Refused as error:
+        return [error], []
 
 
-def read_draft(folder: Path) -> Draft:
+@contextmanager
+def open_draft(
+    folder: Path, now: datetime, beside: Path | None = None, tick: Tick = no_tick
+) -> Iterator[Draft]:
     """Read a draft that has no errors.
+
+    Args:
+        folder: of the draft; large tables may be Parquet, and are then not held in memory.
+        now: clock.
+        beside: where these are laid out in parts meanwhile; None for where temporary files are.
+        tick: is told how far it is.
 
     Raises:
         Refused: the first problem.
     """
-    terms = _read_terms(folder)
-    tables = {}
-    for name, (kind, key) in TABLES.items():
-        rows, errors = _read_table(folder, name, kind)
-        for error in errors:
-            raise error
-        unique(rows, key, f"{name}.jsonl")
-        tables[name] = tuple(rows)
-    whole = Tables(**tables)
-    check_references(terms.scope.purposes, whole)
-    return _draft(terms, whole)
+    terms, (files, rows, errors) = _read_terms(folder), _read_rows(folder)
+    if errors:
+        raise errors[0]
+    with _whole(terms, rows, files, now, beside, tick) as draft:
+        yield draft
+
+
+@contextmanager
+def _whole(
+    terms: Terms, rows: Mapping[str, Rows], files: Mapping[str, Sequence[Path]],
+    now: datetime, beside: Path | None = None, tick: Tick = no_tick,
+) -> Iterator[Draft]:  # fmt: skip
+    """The draft of some rows and some Parquet files, whose references hold."""
+    if not files:
+        tables = Tables(**{name: tuple(rows[name]) for name in TABLES})
+        check_references(terms.scope.purposes, tables)
+        yield _draft(terms, tables)
+        return
+    sources: dict[str, Source] = {
+        name: partial(large_draft.batches, name, files[name])
+        if name in files
+        else partial(batches, name, rows[name])
+        for name in LARGE
+    }
+    small = {name: tuple(rows[name]) for name in TABLES if name not in LARGE}
+    with laid_out(sources, beside) as parts:
+        tables = Tables(**small, **{name: PartRows(parts, name) for name in LARGE})
+        draft = _draft(terms, tables)
+        check_rule_purposes(terms.scope.purposes, tables)
+        check_parts(trial_manifest(draft, now).head, tables, parts, now, tick)
+        yield draft
 
 
 def sign_draft(
@@ -198,10 +247,15 @@ def _by_key(name: str, tables: Tables) -> dict[tuple[Any, ...], Any]:
 
 def _check_grows(old: Manifest, draft: Draft, now: datetime) -> None:
     """Consent events stay as they are; of an exclusion rule only an end ahead of now may come."""
-    events, rules = _by_key("consent", draft.tables), _by_key("exclusions", draft.tables)
-    for n, event in enumerate(old.tables.consent, 1):
-        if events.get((event.event_id,)) != event:
-            _forgets("consent", n, old)
+    parts, rules = parts_of(draft.tables), _by_key("exclusions", draft.tables)
+    if parts is not None:
+        lost = first_forgotten(batches("consent", old.tables.consent), parts)
+    else:
+        events = _by_key("consent", draft.tables)
+        rows = enumerate(old.tables.consent, 1)
+        lost = next((n for n, event in rows if events.get((event.event_id,)) != event), None)
+    if lost is not None:
+        _forgets("consent", lost, old)
     for n, rule in enumerate(old.tables.exclusions, 1):
         found = rules.get((rule.rule_id,))
         until = found and found.effective_until
@@ -216,14 +270,29 @@ def _check_grows(old: Manifest, draft: Draft, now: datetime) -> None:
 
 def _forgets(table: str, n: int, old: Manifest) -> NoReturn:
     raise Refused("DRAFT_FORGETS", "a row of the last epoch is missing or changed",
-                  f"{table}.jsonl row {n} of epoch {old.head.epoch}",
+                  f"{table} row {n} of epoch {old.head.epoch}",
                   "restore it: consent ends by a new event, a rule by effective_until ahead of "
                   "now")  # fmt: skip
 
 
-def _read_table(folder: Path, name: str, kind: type[Any]) -> tuple[list[Any], list[Refused]]:
-    """Rows of a table that can be read, and the refusal of each that cannot."""
-    file = f"{name}.jsonl"
+def _read_rows(folder: Path) -> tuple[Mapping[str, list[Path]], dict[str, Rows], list[Refused]]:
+    """The Parquet files of a draft, the rows of its other tables, and what is wrong with these."""
+    try:
+        files = large_files(folder)
+    except Refused as error:
+        return {}, {}, [error]
+    rows: dict[str, Rows] = {}
+    errors: list[Refused] = []
+    for name in TABLES:
+        if name not in files:
+            rows[name], found = _read_table(folder, name)
+            errors += found
+    return files, rows, errors
+
+
+def _read_table(folder: Path, name: str) -> tuple[list[Any], list[Refused]]:
+    """Rows of a table that can be read, and the refusal of each that cannot or stands twice."""
+    file, (kind, key) = f"{name}.jsonl", TABLES[name]
     try:
         data = read_once(folder, file, TABLE_LIMIT, "DRAFT")
     except Refused as error:
@@ -237,7 +306,7 @@ def _read_table(folder: Path, name: str, kind: type[Any]) -> tuple[list[Any], li
             rows.append(parse(kind, strict_json(line, where), where))
         except Refused as error:
             errors.append(error)
-    return rows, errors
+    return rows, errors or _refusals(unique, rows, key, file)
 
 
 def _warnings(draft: Draft, now: datetime) -> Iterator[Refused]:
@@ -250,6 +319,13 @@ def _warnings(draft: Draft, now: datetime) -> Iterator[Refused]:
     if not scope.jurisdictions or not known.issuperset(scope.jurisdictions):
         yield Refused("NOTHING_CAN_BE_ADMITTED", "no rule for a place of scope.jurisdictions",
                       "jurisdictions.jsonl", "add a row for each")  # fmt: skip
+    yield from unreadable(excerpts(draft, now))
+    if parts_of(tables) is None:
+        yield from _warnings_of_rows(tables)
+
+
+def _warnings_of_rows(tables: Tables) -> Iterator[Refused]:
+    """Warnings for which rows are looked at one by one."""
     split = {row.meeting_id for row in tables.split}
     for n, meeting in enumerate(tables.meetings, 1):
         if meeting.meeting_id not in split:
@@ -261,7 +337,6 @@ def _warnings(draft: Draft, now: datetime) -> Iterator[Refused]:
             yield Refused("MATCHES_NOTHING", "its value is nowhere in the tables",
                           f"exclusions.jsonl row {n} key value",
                           "correct it, unless what it excludes is still to come")  # fmt: skip
-    yield from unreadable(excerpts(draft, now))
 
 
 def _present(tables: Tables) -> dict[RuleKind, set[str]]:

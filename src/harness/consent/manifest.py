@@ -82,7 +82,7 @@ def load_at_any_time(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
     if parts is None:
         check_references(head.scope.purposes, tables)
     else:  # the rest is checked when parts are decided
-        _check_rule_purposes(head.scope.purposes, tables)
+        check_rule_purposes(head.scope.purposes, tables)
     index = _read_index(folder, head)
     return Manifest(head, sha256_hex(data), trust.sha256, tables, parts, index)
 
@@ -191,7 +191,7 @@ def check_references(purposes: tuple[str, ...], tables: Tables) -> None:
         if split_row.series_id != series[split_row.meeting_id]:
             _dangling("split", n, "series_id")
     _check_event_references(purposes, tables, series)
-    _check_rule_purposes(purposes, tables)
+    check_rule_purposes(purposes, tables)
     turns = {(row.meeting_id, str(row.modality)): row.turns for row in tables.content}
     for n, rule in enumerate(tables.exclusions, 1):
         if not {*rule.scope.meetings} <= {*series, ALL}:
@@ -200,7 +200,12 @@ def check_references(purposes: tuple[str, ...], tables: Tables) -> None:
             _dangling("exclusions", n, "value")
 
 
-def _check_rule_purposes(scope: tuple[str, ...], tables: Tables) -> None:
+def check_rule_purposes(scope: tuple[str, ...], tables: Tables) -> None:
+    """Refuse a rule about a purpose that neither scope nor policy names.
+
+    Raises:
+        Refused: ``UNKNOWN_REFERENCE``.
+    """
     known = {name for policy in tables.policies for name in policy.purposes} | {*scope, ALL}
     for n, rule in enumerate(tables.exclusions, 1):
         if not {*rule.scope.purposes} <= known:

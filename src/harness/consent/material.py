@@ -5,27 +5,27 @@ rows and, where only some people's turns are meant, from the same reading as at 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from harness.consent.authoring import Draft, trial_manifest
 from harness.consent.bits import PERSON, Mask
 from harness.consent.columns import microseconds
 from harness.consent.content import read_turns
 from harness.consent.copies import build_index, is_made_from
-from harness.consent.decide import rule_tables
-from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions, that_count
 from harness.consent.frame import Frame
 from harness.consent.head import Defaults, Mode
 from harness.consent.modality import BIT
 from harness.consent.opening import RETELLING, MeetingRows
-from harness.consent.present import with_withdrawals
+from harness.consent.parquet import to_rows
+from harness.consent.parts import part_name, parts_of
 from harness.consent.records import (
     ALL,
     Alias,
@@ -37,6 +37,7 @@ from harness.consent.records import (
     RuleSource,
 )
 from harness.consent.request import Request, concerns
+from harness.consent.ruling import Ruler
 from harness.consent.turns import Person, Voices, judge
 from harness.consent.withdrawals import Log
 from harness.digest import digest_of
@@ -71,14 +72,14 @@ class Excerpt:
     """What is indexed of one content file.
 
     Attributes:
-        number: of the row in the content table, from 1.
+        where: file and number of its row, from 1.
         row: the content row.
         whole: whether all of it is; nothing below counts then.
         places: turns that rules of kind ``turn`` name.
         speakers: of the meeting; those are dropped whose turns are indexed.
     """
 
-    number: int
+    where: str
     row: ContentRow
     whole: bool
     places: frozenset[int]
@@ -122,16 +123,30 @@ def excerpts(draft: Draft, now: datetime, log: Log | None = None) -> list[Excerp
         now: clock.
         log: withdrawals; where it is given, what people refused or withdrew is indexed too.
     """
-    finder = _Finder(draft, now, log)
-    found = (finder.excerpt(n, row) for n, row in enumerate(draft.tables.content, 1))
-    return [e for e in found if e and (e.whole or e.places or e.speakers.voices.left_out)]
+    rules = _rules(draft, now)
+    refused = _refused(draft, log, now) if log is not None else None
+    found = []
+    for number, (file, frame) in enumerate(_frames(draft)):
+        finder = _Finder(draft, file, frame, rules, refused[number] if refused else {})
+        found += [e for e in finder.excerpts() if e.whole or e.places or e.speakers.voices.left_out]
+    return found
+
+
+def _frames(draft: Draft) -> Iterator[tuple[str, Frame]]:
+    """The rows of all meetings, some meetings at a time, and where their content rows stand."""
+    parts = parts_of(draft.tables)
+    if parts is None:
+        yield "content.jsonl", Frame.of(draft.tables)
+        return
+    for part in range(parts.count("meetings")):
+        yield part_name("content", part), parts.read_frame(part)
 
 
 def unreadable(found: Iterable[Excerpt]) -> list[Refused]:
     """A warning for each content row that would be indexed if anything could read it."""
     return [
         Refused("INDEX_INCOMPLETE", "excluded, and no reader for its format: copies of it will not "
-                "be found", f"content.jsonl row {excerpt.number}",
+                "be found", excerpt.where,
                 "put the same words into the store in a format that is read")
         for excerpt in found
         if excerpt.row.format not in READERS
@@ -165,25 +180,45 @@ def index_of(
 class _Finder:
     """What is excluded or refused in each meeting."""
 
-    def __init__(self, draft: Draft, now: datetime, log: Log | None) -> None:
-        self.frame = Frame.of(draft.tables)
-        self.rows = MeetingRows(self.frame, draft.tables.aliases)
+    def __init__(
+        self, draft: Draft, file: str, frame: Frame, rules: Sequence[ExclusionRule],
+        refused: Mapping[Modality, Mask],
+    ) -> None:  # fmt: skip
+        self.file, self.frame = file, frame
+        self.rows = MeetingRows(frame, draft.tables.aliases)
         self.unanimous = draft.defaults.mode is Mode.UNANIMOUS
-        self.numbers = {row.meeting_id: n for n, row in enumerate(draft.tables.meetings)}
-        rules = _rules(draft, now)
         self.turns, self.labels = (_by_meeting(rules, k) for k in (RuleKind.TURN, RuleKind.LABEL))
-        exclusions = Exclusions(self.frame, rules)
-        refused = {} if log is None else _refused(draft, self.frame, log, now)
+        exclusions = Exclusions(frame, rules)
         self.meetings, self.dropped, self.origins = {}, {}, {}
-        for modality in {row.modality for row in draft.tables.content}:
+        for modality in (Modality(str(word)) for word in frame.content.coded("modality")[1]):
             self.meetings[modality] = exclusions.meetings(modality) > 0
-            people = (exclusions.people(modality) > 0) | refused.get(modality, False)
-            self.dropped[modality] = _labels_of(self.frame, people)
-            self.origins[modality] = self.frame.origins(modality)
+            people = (exclusions.people(modality) > 0) | refused.get(modality, np.False_)
+            self.dropped[modality] = _labels_of(frame, people)
+            self.origins[modality] = frame.origins(modality)
 
-    def excerpt(self, number: int, row: ContentRow) -> Excerpt | None:
+    def excerpts(self) -> Iterator[Excerpt]:
+        """What may be indexed, in the order of content rows; of most there is nothing."""
+        content, meetings = self.frame.content, self.frame.content_meeting
+        rows = np.flatnonzero(self._reached())
+        read = to_rows(ContentRow, content.table.take(pa.array(rows)))
+        for number, row in zip(rows.tolist(), read, strict=True):
+            found = self.excerpt(number, int(meetings[number]), row)
+            if found:
+                yield found
+
+    def _reached(self) -> Mask:
+        """Content rows of meetings that a rule or refusal may reach, whatever their modality."""
+        found = np.zeros(self.frame.meetings.size, bool)
+        for excluded in self.meetings.values():
+            found |= excluded
+        for dropped in self.dropped.values():
+            found[np.array([*dropped], np.int64)] = True
+        for named in (self.turns, self.labels):
+            found |= np.array([len(named(meeting)) > 0 for meeting in self.rows.ids], bool)
+        return np.asarray(found[self.frame.content_meeting])
+
+    def excerpt(self, number: int, meeting: int, row: ContentRow) -> Excerpt | None:
         """What may be indexed of one content row; None where no rule and no refusal reaches it."""
-        meeting = self.numbers[row.meeting_id]
         turns = (rule.value.split("/") for rule in self.turns(row.meeting_id))
         places = frozenset(int(place) for kind, place in turns if kind == row.modality)
         dropped = self.dropped[row.modality].get(meeting, set())
@@ -193,7 +228,8 @@ class _Finder:
         people = tuple(Person(p, p.label in dropped) for p in self.rows.roster(meeting))
         aliases = self.rows.aliases(self.rows.meeting(meeting).series_id)
         speakers = Speakers(people, tuple(aliases), labels)
-        return Excerpt(number, row, self._whole(meeting, row, speakers), places, speakers)
+        whole, where = self._whole(meeting, row, speakers), f"{self.file} row {number + 1}"
+        return Excerpt(where, row, whole, places, speakers)
 
     def _whole(self, meeting: int, row: ContentRow, speakers: Speakers) -> bool:
         """Whether all of a content file is left out because of what the rows say."""
@@ -235,23 +271,25 @@ def _by_meeting(
     return lambda meeting: found.get(ALL, []) + found.get(meeting, [])
 
 
-def _refused(draft: Draft, frame: Frame, log: Log, now: datetime) -> dict[Modality, Mask]:
-    """Roster rows whose latest word on training is no, for every purpose of the manifest.
+def _refused(draft: Draft, log: Log, now: datetime) -> list[dict[Modality, Mask]]:
+    """Roster rows whose latest word on training is no, for every purpose; as :func:`_frames`.
 
     Who agreed to one of the purposes, or refuses something else than training, has turns that
     may be trained on, and an index of them would deny these.
     """
-    manifest = trial_manifest(draft, now)
-    tables, scope = with_withdrawals(manifest, log), draft.scope
-    events = Events.from_rows(tables.consent)
-    found: dict[Modality, Mask] = {}
+    ruler, scope = Ruler(trial_manifest(draft, now), log, now), draft.scope
+    found: list[dict[Modality, Mask]] = []
     for purpose in scope.purposes if Operation.FINE_TUNING in scope.operations else ():
         asked = Request(scope.controller, purpose, (Operation.FINE_TUNING,), scope.modalities,
                         frozenset(Arm), set_aside=frozenset(RuleSource))  # fmt: skip
-        rulings = rule_tables(manifest.head, tables, frame, events, asked, now)
-        for modality, verdict in rulings.verdicts.items():
-            refused = (verdict.people & _REFUSED) > 0
-            found[modality] = refused & found.get(modality, np.True_)
+        here = [
+            {m: (verdict.people & _REFUSED) > 0 for m, verdict in rulings.verdicts.items()}
+            for rulings in ruler.rule(asked)
+        ]
+        found = [
+            {m: refused & before[m] for m, refused in now_.items()}
+            for before, now_ in zip(found or here, here, strict=True)
+        ]
     return found
 
 

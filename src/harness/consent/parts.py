@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from harness.consent.columns import Columns, Numbers
 from harness.consent.events import KEY
 from harness.consent.frame import Frame
-from harness.consent.head import TABLES, Counts, FileEntry
+from harness.consent.head import TABLES, Counts, FileEntry, Tables
 from harness.consent.names import repeated
 from harness.consent.parquet import BYTES_LIMIT, ROWS_LIMIT, read_column, read_part, to_rows
 from harness.consent.reading import read_bound
@@ -160,17 +160,30 @@ class PartRows(Sequence[Any]):
     """
 
     def __init__(self, parts: Parts, table: str) -> None:
-        self._parts, self._table = parts, table
+        self.parts, self.table = parts, table
 
     def __len__(self) -> int:
-        return int(self._parts.offsets(self._table)[-1])
+        return int(self.parts.offsets(self.table)[-1])
 
     def __iter__(self) -> Iterator[Any]:
-        for part in range(self._parts.count(self._table)):
-            yield from to_rows(TABLES[self._table][0], self._parts.read(self._table, part).table)
+        for rows in self.batches():
+            yield from to_rows(TABLES[self.table][0], rows)
+
+    def batches(self) -> Iterator[pa.Table]:
+        """The rows as columns, part by part."""
+        for part in range(self.parts.count(self.table)):
+            yield self.parts.read(self.table, part).table
 
     def __getitem__(self, place: Any) -> Any:
         return [*self][place]
+
+
+def parts_of(tables: Tables) -> Parts | None:
+    """The parts that the large tables are, if they are all those of one manifest or draft."""
+    large = [getattr(tables, name) for name in LARGE]
+    found = {id(rows.parts): rows.parts for rows in large if isinstance(rows, PartRows)}
+    whole = len(found) == 1 and all(isinstance(rows, PartRows) for rows in large)
+    return next(iter(found.values())) if whole else None
 
 
 def check_layout(parts: Parts, counts: Counts) -> None:

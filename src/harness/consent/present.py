@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
 from harness.consent import state, withdrawals
-from harness.consent.head import LogHead, Tables
+from harness.consent.head import LogHead
 from harness.consent.manifest import Manifest, load, load_at_any_time
 from harness.consent.reading import read_once
 from harness.consent.records import ALL, ConsentEvent
@@ -60,22 +59,6 @@ class Present:
     def log_head(self) -> LogHead:
         """How far the log goes."""
         return LogHead(len(self.log.entries), self.log.sha256)
-
-    @cached_property
-    def tables(self) -> Tables:
-        """The rows, with every withdrawal of the log as one more event."""
-        return with_withdrawals(self.manifest, self.log)
-
-    @cached_property
-    def withdrawn(self) -> tuple[ConsentEvent, ...]:
-        """The withdrawals of the log as events."""
-        return withdrawn(self.manifest, self.log)
-
-
-def with_withdrawals(manifest: Manifest, log: Log) -> Tables:
-    """The rows of a manifest, with every withdrawal of a log as one more event."""
-    tables = manifest.tables
-    return replace(tables, consent=(*tables.consent, *withdrawn(manifest, log)))
 
 
 def withdrawn(manifest: Manifest, log: Log) -> tuple[ConsentEvent, ...]:

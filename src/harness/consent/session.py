@@ -64,7 +64,8 @@ class Session:
             self.present = replace(self.present, now=decided_at)
         self.config, self.now, self.source = config, self.present.now, source
         self.manifest, head = self.present.manifest, self.present.manifest.head
-        self.ruler = Ruler(self.present, config.gate.processes, share)
+        log, processes = self.present.log, config.gate.processes
+        self.ruler = Ruler(self.manifest, log, self.now, processes, share)
         draw = head.split
         self.randomised = check_draw(draw.seed, draw.randomised, self.ruler.arms())
 

@@ -1,7 +1,6 @@
 """What changed since the epoch before: who is admitted or denied now, and by which codes."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,8 @@ def changes_since(session: Session, folder: Path) -> dict[str, Any]:
 def _decided(session: Session, manifest: Manifest) -> tuple[set[str], Counter[str]]:
     """Meetings that a manifest admits by its rows, and how many meetings each code denies."""
     request = request_for(session.config, (Operation.FINE_TUNING,), TRAINED)
-    ruler = Ruler(replace(session.present, manifest=manifest), session.config.gate.processes)
+    log, processes = session.present.log, session.config.gate.processes
+    ruler = Ruler(manifest, log, session.now, processes)
     admitted: set[str] = set()
     codes: Counter[str] = Counter()
     for rulings in ruler.rule(request):

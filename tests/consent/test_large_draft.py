@@ -1,0 +1,162 @@
+"""Drafts with large tables in Parquet: what is refused where, and that nothing is forgotten."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consent.conftest import World
+from harness.consent import authoring, large_draft
+from harness.consent.authoring import lines, write_manifest
+from harness.consent.columns import to_arrow
+from harness.consent.drafting import TERMS, Terms, lint, open_draft
+from harness.consent.head import TABLES
+from harness.consent.large_draft import first_forgotten
+from harness.consent.layout import lay_out
+from harness.consent.parts import LARGE, Parts, parts_of
+from harness.consent.records import ConsentEvent, to_json
+from harness.errors import Refused
+
+Edit = Callable[[dict[str, pa.Table]], None]
+
+
+def written(world: World, folder: Path, edit: Edit = lambda tables: None) -> Path:
+    """A draft of the world whose large tables are Parquet."""
+    folder.mkdir()
+    draft = world.draft
+    terms = Terms(draft.issuer, draft.scope, draft.defaults, draft.split)
+    (folder / TERMS).write_text(json.dumps(to_json(terms)))
+    for name in TABLES.keys() - {*LARGE}:
+        (folder / f"{name}.jsonl").write_bytes(lines(getattr(draft.tables, name)))
+    tables = {n: to_arrow(TABLES[n][0], getattr(draft.tables, n)) for n in LARGE}
+    edit(tables)
+    for name, rows in tables.items():
+        pq.write_table(rows, folder / f"{name}.parquet")
+    return folder
+
+
+def cell(table: str, column: str, row: int, value: Any) -> Edit:
+    """Change one cell."""
+
+    def edit(tables: dict[str, pa.Table]) -> None:
+        rows = tables[table]
+        values = rows.column(column).to_pylist()
+        values[row] = value
+        place = rows.column_names.index(column)
+        field = rows.schema.field(column).with_nullable(True)
+        array = pa.array(values, field.type)
+        tables[table] = rows.set_column(place, field, array)
+
+    return edit
+
+
+def twice(tables: dict[str, pa.Table]) -> None:
+    tables["meetings"] = pa.concat_tables([tables["meetings"], tables["meetings"][:1]])
+
+
+def without_column(tables: dict[str, pa.Table]) -> None:
+    tables["split"] = tables["split"].drop_columns(["arm"])
+
+
+REFUSED: dict[str, tuple[Edit, str, str]] = {
+    "word": (cell("participants", "role", 4, "chief"), "SCHEMA_INVALID",
+             "participants.parquet row 5 key role"),
+    "null": (cell("consent", "state", 1, None), "SCHEMA_INVALID", "consent.parquet"),
+    "column": (without_column, "SCHEMA_INVALID", "split.parquet"),
+    "twice": (twice, "DUPLICATE_ID", "meetings-00000.parquet row 2 key meeting_id"),
+    "reference": (cell("content", "meeting_id", 0, "m9"), "UNKNOWN_REFERENCE",
+                  "content-00000.parquet row 3 key meeting_id"),
+    "scope": (cell("consent", "scope.meetings", 0, ["m9"]), "UNKNOWN_REFERENCE",
+              "consent-00000.parquet seq 0 key scope"),
+    "sequence": (cell("consent", "seq", 0, 99), "EVENT_SEQUENCE_GAP", "consent-00000.parquet"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_off_is_refused_as_it_would_be_later(
+    name: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_draft, "_ROWS_AT_ONCE", 2)
+    edit, code, where = REFUSED[name]
+    folder = written(world, tmp_path / "draft", edit)
+    errors, warnings = lint(folder, world.now)
+    assert ([error.code for error in errors], warnings) == ([code], [])
+    assert errors[0].where.startswith(where)
+    with pytest.raises(Refused, match=code), open_draft(folder, world.now, tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".draft-")] == []
+
+
+@pytest.mark.parametrize("kind", ["text", "jsonl"])
+def test_a_table_of_another_kind_is_refused(kind: str, world: World, tmp_path: Path) -> None:
+    folder = written(world, tmp_path / "draft")
+    path = folder / ("split.parquet" if kind == "text" else "split.jsonl")
+    path.write_bytes(lines(world.draft.tables.split))
+    with pytest.raises(Refused, match="SCHEMA_INVALID") as error, open_draft(folder, world.now):
+        pass
+    assert error.value.where == path.name
+
+
+def test_it_is_signed_to_the_parts_that_lines_would_be(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, until = written(world, tmp_path / "draft"), world.now + timedelta(days=1)
+    with open_draft(folder, world.now, tmp_path) as draft:
+        assert parts_of(draft.tables) is not None
+        large = write_manifest(tmp_path / "large", draft, [world.key], world.now, until)
+    monkeypatch.setattr(authoring, "JSONL_ROWS", 0)
+    small = write_manifest(tmp_path / "small", world.draft, [world.key], world.now, until)
+    assert large == small
+    files = {path.name: path.read_bytes() for path in (tmp_path / "large").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "small").iterdir()}
+
+
+def test_some_tables_may_be_lines(world: World, tmp_path: Path) -> None:
+    folder = written(world, tmp_path / "draft")
+    (folder / "split.parquet").unlink()
+    (folder / "split.jsonl").write_bytes(lines(world.draft.tables.split))
+    with open_draft(folder, world.now) as draft:
+        assert {*draft.tables.split} == {*world.draft.tables.split}
+        changed = replace(draft.tables, content=())
+        assert parts_of(changed) is None  # else the parts would be written, not what was changed
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_the_first_event_that_is_forgotten_is_found(
+    data: st.DataObject, shared_world: World
+) -> None:
+    (some, *_) = shared_world.draft.tables.consent
+    people = st.sampled_from(["0" * 32, "7" * 32, "f" * 32])
+    keys = data.draw(st.lists(people, min_size=1, max_size=8))
+    old = [replace(some, seq=n, event_id=f"e{n}", subject_key=key) for n, key in enumerate(keys)]
+    kept = [event for event in old if data.draw(st.booleans()) or data.draw(st.booleans())]
+    changes = [{}, {}, {}, {"purposes": ("other",)}, {"retroactive": not some.retroactive}]
+    new = [replace(event, **data.draw(st.sampled_from(changes))) for event in kept]
+    new += [replace(some, seq=99, event_id="e99", subject_key="3" * 32)] * data.draw(st.booleans())
+    parts, step = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.consent.layout.EVENTS_A_PART", -(-len(new) // parts) or 1)
+        sources = dict.fromkeys(LARGE, list[pa.Table]) | {
+            "meetings": lambda: [
+                to_arrow(TABLES["meetings"][0], shared_world.draft.tables.meetings)
+            ],
+            "consent": lambda: [to_arrow(ConsentEvent, new)],
+        }
+        log = Parts(Path(name), lay_out(sources, Path(name)))
+        table = to_arrow(ConsentEvent, old)
+        found = first_forgotten([table[n : n + step] for n in range(0, len(old), step)], log)
+    there = {event.event_id: event for event in new}
+    wanted = next((n for n, e in enumerate(old, 1) if there.get(e.event_id) != e), None)
+    assert found == wanted
