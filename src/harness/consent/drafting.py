@@ -60,6 +60,7 @@ from harness.consent.ruling import no_tick
 from harness.consent.signing import KeyRole, TrustRoot, sign, verify
 from harness.digest import strict_json
 from harness.errors import Refused
+from harness.meetings.formats import READERS
 from harness.meetings.model import Modality
 from harness.rundir import write_json
 
@@ -319,7 +320,7 @@ def _warnings(draft: Draft, now: datetime) -> Iterator[Refused]:
     if not scope.jurisdictions or not known.issuperset(scope.jurisdictions):
         yield Refused("NOTHING_CAN_BE_ADMITTED", "no rule for a place of scope.jurisdictions",
                       "jurisdictions.jsonl", "add a row for each")  # fmt: skip
-    yield from unreadable(excerpts(draft, now))
+    yield from unreadable(excerpts(draft, now, without=READERS))
     if parts_of(tables) is None:
         yield from _warnings_of_rows(tables)
 

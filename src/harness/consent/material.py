@@ -5,7 +5,7 @@ rows and, where only some people's turns are meant, from the same reading as at 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -115,20 +115,24 @@ class Excerpt:
         return [*file, sorted(self.places), people, aliases, sorted(self.speakers.labels)]
 
 
-def excerpts(draft: Draft, now: datetime, log: Log | None = None) -> list[Excerpt]:
+def excerpts(
+    draft: Draft, now: datetime, log: Log | None = None, without: Collection[str] = ()
+) -> list[Excerpt]:
     """What is indexed of each content file, by the rows alone; files of which nothing is left out.
 
     Args:
         draft: tables and terms.
         now: clock.
         log: withdrawals; where it is given, what people refused or withdrew is indexed too.
+        without: formats whose files are not looked at.
     """
     rules = _rules(draft, now)
     refused = _refused(draft, log, now) if log is not None else None
     found = []
     for number, (file, frame) in enumerate(_frames(draft)):
         finder = _Finder(draft, file, frame, rules, refused[number] if refused else {})
-        found += [e for e in finder.excerpts() if e.whole or e.places or e.speakers.voices.left_out]
+        of_frame = finder.excerpts(without)
+        found += [e for e in of_frame if e.whole or e.places or e.speakers.voices.left_out]
     return found
 
 
@@ -196,10 +200,11 @@ class _Finder:
             self.dropped[modality] = _labels_of(frame, people)
             self.origins[modality] = frame.origins(modality)
 
-    def excerpts(self) -> Iterator[Excerpt]:
+    def excerpts(self, without: Collection[str]) -> Iterator[Excerpt]:
         """What may be indexed, in the order of content rows; of most there is nothing."""
         content, meetings = self.frame.content, self.frame.content_meeting
-        rows = np.flatnonzero(self._reached())
+        left_out = content.mapped("format", dict.fromkeys(without, True), False, bool)
+        rows = np.flatnonzero(self._reached() & ~left_out)
         read = to_rows(ContentRow, content.table.take(pa.array(rows)))
         for number, row in zip(rows.tolist(), read, strict=True):
             found = self.excerpt(number, int(meetings[number]), row)
