@@ -50,7 +50,7 @@ MEMORY = 8 << 30
 """Bytes that a mutant may ask for beyond what this process holds; more is an error."""
 
 TESTS: dict[str, tuple[str, ...]] = {
-    "agreement": ("test_explain.py",),
+    "agreement": ("test_worlds.py", "test_explain.py"),
     "attendance": ("test_attendance.py",),
     "decide": ("test_verdicts.py", "test_worlds.py", "test_opening.py"),
     "demands": (),

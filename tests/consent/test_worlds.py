@@ -1,6 +1,7 @@
 """Each mutation of a world alone, what is read off a decision, and what must not matter to it."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -47,3 +48,19 @@ def test_decisions_do_not_depend_on_how_many_pairs_are_judged_at_once(
     monkeypatch.setattr(agreement, "PAIRS_AT_ONCE", size)
     for world in itertools.islice(singles(1, KINDS_OF_RECORDING), 0, None, 4):
         assert decisions(world) == expected(world)
+
+
+@pytest.mark.parametrize("states", [("withdrawn", "renewed"), ("renewed", "withdrawn")])
+def test_two_last_words_at_one_time_are_decided_as_the_page_says(states: tuple[str, str]) -> None:
+    """Whatever was said before, and in whatever order they were written down."""
+    for world in singles(1, KINDS_OF_RECORDING):
+        log = world.tables["consent"]
+        latest = {event["subject_key"]: event for event in log}
+        more = [
+            event | {"event_id": f"tied-{n}-{state}", "state": state, "seq": len(log) + 2 * n + place,
+                     "event_time": world.now, "recorded_time": world.now}
+            for n, event in enumerate(latest.values())
+            for place, state in enumerate(states)
+        ]  # fmt: skip
+        changed = replace(world, tables=world.tables | {"consent": [*log, *more]})
+        assert decisions(changed) == expected(changed), changed
