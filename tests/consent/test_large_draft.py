@@ -5,14 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from consent.conftest import World
 from harness.consent import authoring, large_draft
@@ -20,10 +17,8 @@ from harness.consent.authoring import lines, write_manifest
 from harness.consent.columns import to_arrow
 from harness.consent.drafting import TERMS, Terms, lint, open_draft
 from harness.consent.head import TABLES
-from harness.consent.large_draft import first_forgotten
-from harness.consent.layout import lay_out
-from harness.consent.parts import LARGE, Parts, parts_of
-from harness.consent.records import ConsentEvent, to_json
+from harness.consent.parts import LARGE, parts_of
+from harness.consent.records import to_json
 from harness.errors import Refused
 
 Edit = Callable[[dict[str, pa.Table]], None]
@@ -128,35 +123,3 @@ def test_some_tables_may_be_lines(world: World, tmp_path: Path) -> None:
         assert {*draft.tables.split} == {*world.draft.tables.split}
         changed = replace(draft.tables, content=())
         assert parts_of(changed) is None  # else the parts would be written, not what was changed
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
-def test_the_first_event_that_is_forgotten_is_found(
-    data: st.DataObject, shared_world: World
-) -> None:
-    (some, *_) = shared_world.draft.tables.consent
-    people = st.sampled_from(["0" * 32, "7" * 32, "f" * 32])
-    keys = data.draw(st.lists(people, min_size=1, max_size=8))
-    old = [replace(some, seq=n, event_id=f"e{n}", subject_key=key) for n, key in enumerate(keys)]
-    kept = [event for event in old if data.draw(st.booleans()) or data.draw(st.booleans())]
-    changes = [{}, {}, {}, {"purposes": ("other",)}, {"retroactive": not some.retroactive}]
-    new = [replace(event, **data.draw(st.sampled_from(changes))) for event in kept]
-    new += [replace(some, seq=99, event_id="e99", subject_key="3" * 32)] * data.draw(st.booleans())
-    parts, step = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
-    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.consent.layout.EVENTS_A_PART", -(-len(new) // parts) or 1)
-        sources = dict.fromkeys(LARGE, list[pa.Table]) | {
-            "meetings": lambda: [
-                to_arrow(TABLES["meetings"][0], shared_world.draft.tables.meetings)
-            ],
-            "consent": lambda: [to_arrow(ConsentEvent, new)],
-        }
-        log = Parts(Path(name), lay_out(sources, Path(name)))
-        table = to_arrow(ConsentEvent, old)
-        found = first_forgotten([table[n : n + step] for n in range(0, len(old), step)], log)
-    there = {event.event_id: event for event in new}
-    wanted = next((n for n, e in enumerate(old, 1) if there.get(e.event_id) != e), None)
-    assert found == wanted

@@ -57,8 +57,8 @@ def test_two_last_words_at_one_time_are_decided_as_the_page_says(states: tuple[s
         log = world.tables["consent"]
         latest = {event["subject_key"]: event for event in log}
         more = [
-            event | {"event_id": f"tied-{n}-{state}", "state": state, "seq": len(log) + 2 * n + place,
-                     "event_time": world.now, "recorded_time": world.now}
+            event | {"event_id": f"tied-{n}-{state}", "seq": len(log) + 2 * n + place,
+                     "state": state, "event_time": world.now, "recorded_time": world.now}
             for n, event in enumerate(latest.values())
             for place, state in enumerate(states)
         ]  # fmt: skip

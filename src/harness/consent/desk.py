@@ -14,6 +14,7 @@ from rich.table import Table
 
 from harness.consent import drafting, material, withdrawals
 from harness.consent.authoring import Draft
+from harness.consent.differences import differences
 from harness.consent.head import COPIES, INDEX_LIMIT, LogHead
 from harness.consent.manifest import load_at_any_time
 from harness.consent.present import Source, present_missed, read_copies_key, trust_first
@@ -240,7 +241,7 @@ def _old_index(folder: Path) -> bytes | None:
 def _diff(arguments: argparse.Namespace) -> int:
     now, trust = datetime.now(UTC), load_trust(arguments.trust)
     old, new = (load_at_any_time(path, trust, now) for path in (arguments.old, arguments.new))
-    terms, changes = drafting.differences(old, new)
+    terms, changes = differences(old, new)
     table = Table("table", "added", "removed", "changed",
                   title=f"epoch {old.head.epoch} to {new.head.epoch}")  # fmt: skip
     for change in changes:

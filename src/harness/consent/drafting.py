@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -14,11 +13,11 @@ from harness.consent import large_draft
 from harness.consent.authoring import (
     Draft,
     batches,
-    draft_of,
     replace_folder,
     trial_manifest,
     write_manifest,
 )
+from harness.consent.differences import check_grows
 from harness.consent.head import (
     HEAD,
     HEAD_LIMIT,
@@ -34,10 +33,9 @@ from harness.consent.head import (
     Tables,
 )
 from harness.consent.labels import label_key
-from harness.consent.large_draft import check_parts, first_forgotten, laid_out, large_files
+from harness.consent.large_draft import check_parts, laid_out, large_files
 from harness.consent.layout import Source
 from harness.consent.manifest import (
-    Manifest,
     check_references,
     check_rule_purposes,
     load_at_any_time,
@@ -89,16 +87,6 @@ STRICTEST = Terms(
              on_withdrawal=OnWithdrawal.ABORT),
     Draw("change-me", False),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Change:
-    """How many rows of a table were added, removed and changed, by the ids that name a row."""
-
-    table: str
-    added: int
-    removed: int
-    changed: int
 
 
 def new_draft(folder: Path) -> None:
@@ -213,67 +201,12 @@ def sign_draft(
     epoch, prev = 1, None
     if folder.exists():
         old = load_at_any_time(folder, trust, now)
-        _check_grows(old, draft, now)
+        check_grows(old, draft, now)
         if old.head.copies is not None and copies is None:
             raise Refused("DRAFT_FORGETS", "the last epoch had an index of excluded content",
                           "copies.index", "give --copies-key and --store")  # fmt: skip
         epoch, prev = old.head.epoch + 1, old.sha256
     return write_manifest(folder, draft, keys, now, now + lifetime, epoch, prev, log, copies)
-
-
-def differences(old: Manifest, new: Manifest) -> tuple[list[str], list[Change]]:
-    """What changed between two manifests: names of terms, and counts of rows by table."""
-    mine, other = draft_of(old), draft_of(new)
-    terms = [n for n in ("issuer", "scope", "defaults", "split") if _differs(mine, other, n)]
-    return terms, [_compare(name, mine.tables, other.tables) for name in TABLES]
-
-
-def _differs(old: Draft, new: Draft, name: str) -> bool:
-    return bool(getattr(old, name) != getattr(new, name))
-
-
-def _compare(name: str, old: Tables, new: Tables) -> Change:
-    before, after = _by_key(name, old), _by_key(name, new)
-    both = before.keys() & after.keys()
-    return Change(
-        name, len(after.keys() - both), len(before.keys() - both),
-        sum(before[key] != after[key] for key in both),
-    )  # fmt: skip
-
-
-def _by_key(name: str, tables: Tables) -> dict[tuple[Any, ...], Any]:
-    key = TABLES[name][1]
-    return {tuple(getattr(row, k) for k in key): row for row in getattr(tables, name)}
-
-
-def _check_grows(old: Manifest, draft: Draft, now: datetime) -> None:
-    """Consent events stay as they are; of an exclusion rule only an end ahead of now may come."""
-    parts, rules = parts_of(draft.tables), _by_key("exclusions", draft.tables)
-    if parts is not None:
-        lost = first_forgotten(batches("consent", old.tables.consent), parts)
-    else:
-        events = _by_key("consent", draft.tables)
-        rows = enumerate(old.tables.consent, 1)
-        lost = next((n for n, event in rows if events.get((event.event_id,)) != event), None)
-    if lost is not None:
-        _forgets("consent", lost, old)
-    for n, rule in enumerate(old.tables.exclusions, 1):
-        found = rules.get((rule.rule_id,))
-        until = found and found.effective_until
-        ended = until is not None and until >= now
-        if (
-            found is None
-            or (replace(found, effective_until=rule.effective_until) != rule)
-            or (found != rule and not ended)
-        ):
-            _forgets("exclusions", n, old)
-
-
-def _forgets(table: str, n: int, old: Manifest) -> NoReturn:
-    raise Refused("DRAFT_FORGETS", "a row of the last epoch is missing or changed",
-                  f"{table} row {n} of epoch {old.head.epoch}",
-                  "restore it: consent ends by a new event, a rule by effective_until ahead of "
-                  "now")  # fmt: skip
 
 
 def _read_rows(folder: Path) -> tuple[Mapping[str, list[Path]], dict[str, Rows], list[Refused]]:

@@ -3,25 +3,23 @@
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.consent.columns import schema_of
 from harness.consent.decide import Question, Verdicts
 from harness.consent.head import TABLES, Head, Tables
 from harness.consent.layout import Source, lay_out
-from harness.consent.parquet import check_rows, concat
-from harness.consent.parts import LARGE, Parts, part_of
+from harness.consent.parquet import check_rows
+from harness.consent.parts import LARGE, Parts
 from harness.consent.passes import Tick, Work, decide_parts
-from harness.consent.records import Arm, ConsentEvent
+from harness.consent.records import Arm
 from harness.consent.request import Request
 from harness.errors import Refused
 
@@ -107,49 +105,6 @@ def check_parts(head: Head, tables: Tables, parts: Parts, now: datetime, tick: T
         work = Work(parts, question, Path(folder), range(meetings))
         for _ in decide_parts(work, _nothing, processes, tick):
             pass
-
-
-def first_forgotten(old: Iterable[pa.Table], new: Parts) -> int | None:
-    """The number of the first consent event, from 1, that is missing or not the same in new parts.
-
-    Args:
-        old: events, some at a time.
-        new: parts that should have all of them.
-
-    Raises:
-        Refused: what reading of ``new`` raises.
-    """
-    before = 0
-    for events in old:
-        rows = concat(ConsentEvent, [events])
-        lost = [
-            int(place[0])
-            for part, chosen in _by_part(rows, new.count("consent"))
-            if len(place := chosen[_differing(rows.take(chosen), new.read("consent", part).table)])
-        ]
-        if lost:
-            return before + min(lost) + 1
-        before += rows.num_rows
-    return None
-
-
-def _by_part(events: pa.Table, parts: int) -> Iterator[tuple[int, Any]]:
-    """Rows of each part of a log."""
-    of = part_of(events.column("subject_key").combine_chunks(), parts)
-    for part in np.unique(of).tolist():
-        yield part, np.flatnonzero(of == part)
-
-
-def _differing(events: pa.Table, log: pa.Table) -> Any:
-    """Places of events that a log does not have as they are."""
-    place = pc.index_in(events.column("event_id"), log.column("event_id")).fill_null(-1).to_numpy()
-    found = place >= 0
-    there = concat(ConsentEvent, [log.take(np.where(found, place, 0))]) if log.num_rows else log
-    if found.all() and there.equals(events):
-        return np.zeros(0, np.int64)
-    pairs = zip(events.to_pylist(), there.to_pylist(), strict=False)
-    same = np.array([one == other for one, other in pairs] or [False] * len(found))
-    return np.flatnonzero(~(found & same))
 
 
 def _nothing(work: Work, part: int, verdicts: Verdicts) -> None:
