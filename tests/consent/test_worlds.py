@@ -2,12 +2,14 @@
 
 import itertools
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from consent.test_oracle import KINDS_OF_RECORDING, decisions, expected, rule
-from consent.worlds import World, singles
+from consent.worlds import World, moment, singles, stamp
 from harness.consent import agreement
+from harness.consent.modality import origins
 from harness.consent.records import Arm
 
 
@@ -30,6 +32,10 @@ def test_what_is_admitted_and_who_is_dropped_is_what_the_codes_say() -> None:
                 dropped = {label for label, codes in people.items() if codes}
                 if people:
                     assert rulings.dropped_labels(number, modality) == dropped
+                stated = {r.modality: {*r.derived_from} for r in tables.content
+                          if r.meeting_id == name}  # fmt: skip
+                wanted_origins = {modality, *origins(modality, stated)}
+                assert rulings.with_origins(number, modality) == wanted_origins
         for arm in Arm:
             assert {ids[n] for n in rulings.of_arm(arm)} == only_its_arm_denies(world, arm)
 
@@ -48,6 +54,22 @@ def test_decisions_do_not_depend_on_how_many_pairs_are_judged_at_once(
     monkeypatch.setattr(agreement, "PAIRS_AT_ONCE", size)
     for world in itertools.islice(singles(1, KINDS_OF_RECORDING), 0, None, 4):
         assert decisions(world) == expected(world)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_what_is_said_ahead_of_the_clock_counts_within_its_skew(ahead: int) -> None:
+    for world in singles(1, KINDS_OF_RECORDING):
+        log = world.tables["consent"]
+        skew = timedelta(seconds=world.head["defaults"]["clock_skew_s"])
+        time = stamp(moment(world.now) + skew + timedelta(microseconds=ahead))
+        latest = {event["subject_key"]: event for event in log}
+        more = [
+            event | {"event_id": f"ahead-{n}", "seq": len(log) + n, "state": "withdrawn",
+                     "event_time": time, "recorded_time": time}
+            for n, event in enumerate(latest.values())
+        ]  # fmt: skip
+        changed = replace(world, tables=world.tables | {"consent": [*log, *more]})
+        assert decisions(changed) == expected(changed), changed
 
 
 @pytest.mark.parametrize("states", [("withdrawn", "renewed"), ("renewed", "withdrawn")])
