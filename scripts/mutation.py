@@ -50,9 +50,13 @@ MEMORY = 8 << 30
 """Bytes that a mutant may ask for beyond what this process holds; more is an error."""
 
 TESTS: dict[str, tuple[str, ...]] = {
-    "agreement": ("test_worlds.py", "test_explain.py"),
+    "agreement": ("test_explain.py",),
     "attendance": ("test_attendance.py",),
-    "decide": ("test_verdicts.py", "test_worlds.py", "test_opening.py"),
+    "decide": (
+        "test_verdicts.py",
+        "test_worlds.py::test_what_is_admitted_and_who_is_dropped",
+        "test_opening.py",
+    ),
     "demands": (),
     "events": ("test_explain.py",),
     "exclusion": ("test_explain.py",),
@@ -192,15 +196,17 @@ class _Bare(ast.NodeTransformer):
 
 
 def make_cases(count: int) -> list[tuple[Any, Any]]:
-    """Worlds with the oracle's decisions: some of each mutation alone, then drawn ones.
+    """Worlds with the oracle's decisions: each mutation alone, with last words, and drawn ones.
 
     Args:
         count: of worlds.
     """
     from consent.test_oracle import KINDS_OF_RECORDING, expected
-    from consent.worlds import MUTATIONS, World, singles, worlds
+    from consent.worlds import MUTATIONS, World, last_words, singles, worlds
 
-    found = [*singles(count * 3 // 4 // len({*MUTATIONS}), KINDS_OF_RECORDING)]
+    found = [*singles(count // 2 // len({*MUTATIONS}), KINDS_OF_RECORDING)]
+    found += [more for n, world in enumerate(singles(1, KINDS_OF_RECORDING))
+              for m, more in enumerate(last_words(world)) if n % 2 == m % 2]  # fmt: skip
     more = count - len(found)
 
     @seed(20261124)

@@ -1,13 +1,11 @@
 """Each mutation of a world alone, what is read off a decision, and what must not matter to it."""
 
 import itertools
-from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
 from consent.test_oracle import KINDS_OF_RECORDING, decisions, expected, rule
-from consent.worlds import World, moment, singles, stamp
+from consent.worlds import World, last_words, singles
 from harness.consent import agreement
 from harness.consent.modality import origins
 from harness.consent.records import Arm
@@ -18,7 +16,7 @@ def test_the_engine_decides_each_mutation_alone_as_the_page_says() -> None:
         assert decisions(world) == expected(world), world
 
 
-def test_what_is_admitted_and_who_is_dropped_is_what_the_codes_say() -> None:
+def test_what_is_admitted_and_who_is_dropped() -> None:
     for world in singles(1, KINDS_OF_RECORDING):
         wanted = expected(world)
         tables, rulings = rule(world)
@@ -56,33 +54,7 @@ def test_decisions_do_not_depend_on_how_many_pairs_are_judged_at_once(
         assert decisions(world) == expected(world)
 
 
-@pytest.mark.parametrize("ahead", [0, 1])
-def test_what_is_said_ahead_of_the_clock_counts_within_its_skew(ahead: int) -> None:
+def test_last_words_are_decided_as_the_page_says() -> None:
     for world in singles(1, KINDS_OF_RECORDING):
-        log = world.tables["consent"]
-        skew = timedelta(seconds=world.head["defaults"]["clock_skew_s"])
-        time = stamp(moment(world.now) + skew + timedelta(microseconds=ahead))
-        latest = {event["subject_key"]: event for event in log}
-        more = [
-            event | {"event_id": f"ahead-{n}", "seq": len(log) + n, "state": "withdrawn",
-                     "event_time": time, "recorded_time": time}
-            for n, event in enumerate(latest.values())
-        ]  # fmt: skip
-        changed = replace(world, tables=world.tables | {"consent": [*log, *more]})
-        assert decisions(changed) == expected(changed), changed
-
-
-@pytest.mark.parametrize("states", [("withdrawn", "renewed"), ("renewed", "withdrawn")])
-def test_two_last_words_at_one_time_are_decided_as_the_page_says(states: tuple[str, str]) -> None:
-    """Whatever was said before, and in whatever order they were written down."""
-    for world in singles(1, KINDS_OF_RECORDING):
-        log = world.tables["consent"]
-        latest = {event["subject_key"]: event for event in log}
-        more = [
-            event | {"event_id": f"tied-{n}-{state}", "seq": len(log) + 2 * n + place,
-                     "state": state, "event_time": world.now, "recorded_time": world.now}
-            for n, event in enumerate(latest.values())
-            for place, state in enumerate(states)
-        ]  # fmt: skip
-        changed = replace(world, tables=world.tables | {"consent": [*log, *more]})
-        assert decisions(changed) == expected(changed), changed
+        for changed in last_words(world):
+            assert decisions(changed) == expected(changed), changed

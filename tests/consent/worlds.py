@@ -10,7 +10,7 @@ mutations that matter; they are noted with the failure.
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -1710,6 +1710,32 @@ def singles(count: int, recording_types: RecordingTypes | None = None) -> Iterat
             draft = clean(random.Random(f"{change.__name__} {number}"), table)
             change(draft)
             yield finish(draft)
+
+
+def last_words(world: World) -> Iterator[World]:
+    """The world with one or two more events of everybody, which lie on an edge of the page.
+
+    Two at one time, in either order, one of which restricts; one as far ahead of the clock as
+    clocks may differ, and one a microsecond further.
+    """
+    skew = timedelta(seconds=world.head["defaults"]["clock_skew_s"])
+    ahead = [stamp(moment(world.now) + skew + timedelta(microseconds=n)) for n in (0, 1)]
+    for states in (("withdrawn", "renewed"), ("renewed", "withdrawn")):
+        yield _with_events(world, states, world.now)
+    for time in ahead:
+        yield _with_events(world, ("withdrawn",), time)
+
+
+def _with_events(world: World, states: tuple[str, ...], time: str) -> World:
+    log = world.tables["consent"]
+    latest = {event["subject_key"]: event for event in log}
+    more = [
+        event | {"event_id": f"more-{n}-{state}", "seq": len(log) + len(states) * n + place,
+                 "state": state, "event_time": time, "recorded_time": time}
+        for n, event in enumerate(latest.values())
+        for place, state in enumerate(states)
+    ]  # fmt: skip
+    return replace(world, tables=world.tables | {"consent": [*log, *more]})
 
 
 @st.composite
