@@ -7,7 +7,8 @@ Survivors are printed with the reason that ``tests/consent/mutants.txt`` gives, 
 could tell them from the rules as they are. The rate is that of the others; the last line is JSON,
 with the rate of all beside it; the exit code is 1 below the required rate.
 
-usage: python scripts/mutation.py [--worlds N] [--only MODULE ...]   (needs the extra `mutation`)
+usage: python scripts/mutation.py [--worlds N] [--every N] [--only MODULE ...]
+       (needs the extra `mutation`)
 """
 
 import argparse
@@ -365,6 +366,7 @@ def main() -> int:
     """Run all mutants; 1 when too few are killed, 2 when the rules as they are do not pass."""
     parser = argparse.ArgumentParser(description="Run mutants of the gate's rules.")
     parser.add_argument("--worlds", type=int, default=1000, help="worlds decided by each mutant")
+    parser.add_argument("--every", type=int, default=1, help="run each N-th mutant of a module")
     parser.add_argument("--only", nargs="+", metavar="MODULE", help="rule modules to run")
     arguments = parser.parse_args()
     modules = arguments.only or [name for name in TESTS if (RULES / f"{name}.py").exists()]
@@ -383,7 +385,7 @@ def main() -> int:
             print(f"{module}.py: worlds or tests fail without any mutation", file=sys.stderr)
             return 2
         outcomes[module] = Counter()
-        for mutant in mutants(module):
+        for mutant in mutants(module)[:: arguments.every]:
             fitting = [note for note in notes if note.fits(mutant)]
             outcome = trial.outcome(mutant, is_noted=bool(fitting))
             outcomes[module][outcome] += 1
@@ -394,7 +396,7 @@ def main() -> int:
                 print(f"survived: {mutant}{reason}", flush=True)
         print(f"{module}: {json.dumps(_summary(outcomes[module]))}", file=sys.stderr, flush=True)
     for note in notes:
-        if note in idle:
+        if note in idle and arguments.every == 1:
             print(f"note fits no survivor: {note.module} {note.operator} - {note.old}")
     summary = _summary(sum(outcomes.values(), Counter()))
     by_module = {module: _summary(found) for module, found in outcomes.items()}
