@@ -211,7 +211,7 @@ def make_cases(count: int) -> list[tuple[Any, Any]]:
     more = count - len(found)
 
     @seed(20261124)
-    @settings(max_examples=more, database=None, deadline=None, phases=[Phase.generate],
+    @settings(max_examples=max(more, 1), database=None, deadline=None, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(worlds(KINDS_OF_RECORDING))
     def collect(world: World) -> None:

@@ -1,6 +1,7 @@
-"""Drafts with large tables in Parquet: what is refused where, and that nothing is forgotten."""
+"""Drafts with large tables in Parquet: what is refused where, and what they are signed to."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -62,10 +63,31 @@ def without_column(tables: dict[str, pa.Table]) -> None:
     tables["split"] = tables["split"].drop_columns(["arm"])
 
 
+def kind(table: str, column: str, type_: pa.DataType, values: Any = None) -> Edit:
+    """Give a column another type, with values that fit."""
+
+    def edit(tables: dict[str, pa.Table]) -> None:
+        rows = tables[table]
+        array = rows.column(column).cast(type_) if values is None else pa.array(
+            [values] * rows.num_rows, type_)  # fmt: skip
+        place = rows.column_names.index(column)
+        tables[table] = rows.set_column(place, pa.field(column, type_, nullable=False), array)
+
+    return edit
+
+
 REFUSED: dict[str, tuple[Edit, str, str]] = {
     "word": (cell("participants", "role", 4, "chief"), "SCHEMA_INVALID",
              "participants.parquet row 5 key role"),
     "null": (cell("consent", "state", 1, None), "SCHEMA_INVALID", "consent.parquet"),
+    "naive times": (kind("consent", "event_time", pa.timestamp("us")), "SCHEMA_INVALID",
+                    "consent.parquet"),
+    "times as numbers": (kind("meetings", "start", pa.int64()), "SCHEMA_INVALID",
+                         "meetings.parquet"),
+    "ids as numbers": (kind("meetings", "meeting_id", pa.int64(), 7), "SCHEMA_INVALID",
+                       "meetings.parquet"),
+    "flags as numbers": (kind("consent", "retroactive", pa.int8(), 1), "SCHEMA_INVALID",
+                         "consent.parquet"),
     "column": (without_column, "SCHEMA_INVALID", "split.parquet"),
     "twice": (twice, "DUPLICATE_ID", "meetings-00000.parquet row 2 key meeting_id"),
     "reference": (cell("content", "meeting_id", 0, "m9"), "UNKNOWN_REFERENCE",
@@ -99,6 +121,36 @@ def test_a_table_of_another_kind_is_refused(kind: str, world: World, tmp_path: P
     with pytest.raises(Refused, match="SCHEMA_INVALID") as error, open_draft(folder, world.now):
         pass
     assert error.value.where == path.name
+
+
+@pytest.mark.parametrize(("name", "make", "code"), [
+    ("consents-2.parquet", Path.touch, "SCHEMA_INVALID"),
+    ("aliases.parquet", Path.touch, "SCHEMA_INVALID"),
+    ("consent-2.parquet", os.mkfifo, "DRAFT_NOT_REGULAR"),
+    ("consent-2.parquet", lambda path: path.symlink_to("consent.parquet"), "DRAFT_NOT_REGULAR"),
+])  # fmt: skip
+def test_no_other_file_is_passed_over_or_followed(
+    name: str, make: Callable[[Path], None], code: str, world: World, tmp_path: Path
+) -> None:
+    folder = written(world, tmp_path / "draft")
+    make(folder / name)
+    with pytest.raises(Refused, match=code) as error, open_draft(folder, world.now):
+        pass
+    assert error.value.where == name
+
+
+@pytest.mark.parametrize("edit", [
+    kind("meetings", "start", pa.timestamp("ns", "Europe/Berlin")),
+    kind("meetings", "platform", pa.dictionary(pa.int8(), pa.string())),
+    kind("meetings", "tags", pa.large_list(pa.large_string())),
+    kind("content", "turns", pa.uint16()), kind("consent", "subject_key", pa.binary()),
+])  # fmt: skip
+def test_another_width_or_coding_is_read_as_the_same(
+    edit: Edit, world: World, tmp_path: Path
+) -> None:
+    with open_draft(written(world, tmp_path / "draft", edit), world.now) as draft:
+        for name in LARGE:
+            assert {*getattr(draft.tables, name)} == {*getattr(world.draft.tables, name)}
 
 
 def test_it_is_signed_to_the_parts_that_lines_would_be(

@@ -147,20 +147,15 @@ def _slices(name: str, old: Parts, new: Parts) -> Iterator[tuple[pa.Table, pa.Ta
 
 def _bounds(parts: Parts) -> pa.Array:
     """The first meeting of each part but the first; of an empty one, that of the next."""
-    firsts = [
-        ids[0].as_py() if len(ids) else None for ids in parts.column("meetings", "meeting_id")
-    ]
+    firsts = [ids[:1].to_pylist() for ids in parts.column("meetings", "meeting_id")]
     found: list[str] = []
     for first in reversed(firsts[1:]):
-        if first is not None or found:
-            found.append(first if first is not None else found[-1])
+        found += first or found[-1:]
     return pa.array(found[::-1], pa.string())
 
 
 def _part_of_events(events: pa.Table, parts: Parts) -> Numbers:
-    keys = events.column("subject_key")
-    keys = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
-    return part_of(keys, parts.count("consent"))
+    return part_of(events.column("subject_key").combine_chunks(), parts.count("consent"))
 
 
 def _matched(name: str, old: pa.Table, new: pa.Table) -> tuple[Mask, Mask]:

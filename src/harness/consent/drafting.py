@@ -9,7 +9,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from harness.consent import large_draft
 from harness.consent.authoring import (
     Draft,
     batches,
@@ -33,7 +32,7 @@ from harness.consent.head import (
     Tables,
 )
 from harness.consent.labels import label_key
-from harness.consent.large_draft import check_parts, laid_out, large_files
+from harness.consent.large_draft import check_parts, laid_out, large_files, read_batches
 from harness.consent.layout import Source
 from harness.consent.manifest import (
     check_references,
@@ -162,7 +161,7 @@ def _whole(
         yield _draft(terms, tables)
         return
     sources: dict[str, Source] = {
-        name: partial(large_draft.batches, name, files[name])
+        name: partial(read_batches, name, files[name])
         if name in files
         else partial(batches, name, rows[name])
         for name in LARGE

@@ -1,4 +1,4 @@
-"""Drafts whose large tables are Parquet: laid out in parts, checked and compared part by part."""
+"""Drafts whose large tables are Parquet: read strictly, laid out in parts and checked there."""
 
 import os
 import re
@@ -31,25 +31,31 @@ def large_files(folder: Path) -> dict[str, list[Path]]:
     """The Parquet files of a draft's large tables: ``TABLE.parquet``, ``TABLE-*.parquet``.
 
     Raises:
-        Refused: ``SCHEMA_INVALID`` where a table is given as lines of JSON too.
+        Refused: ``DRAFT_NOT_REGULAR``; ``SCHEMA_INVALID`` for a Parquet file of no large table,
+            whose rows would be left out, and for a table that is given as lines of JSON too.
     """
-    found = {}
-    for table in LARGE:
-        files = [*folder.glob(f"{table}.parquet"), *sorted(folder.glob(f"{table}-*.parquet"))]
-        if files:
-            found[table] = files
-        if files and (folder / f"{table}.jsonl").exists():
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.parquet")):
+        table = path.stem.partition("-")[0]
+        if table not in LARGE:
+            raise Refused("SCHEMA_INVALID", "a Parquet file of no large table", path.name,
+                          f"name it after one of {', '.join(LARGE)}")  # fmt: skip
+        if path.is_symlink() or not path.is_file():
+            raise Refused("DRAFT_NOT_REGULAR", "not a regular file", path.name)
+        if (folder / f"{table}.jsonl").exists():
             raise Refused("SCHEMA_INVALID", "a table is given as Parquet and as lines of JSON",
                           f"{table}.jsonl", "remove one of them")  # fmt: skip
+        found.setdefault(table, []).append(path)
     return found
 
 
-def batches(table: str, files: Sequence[Path]) -> Iterator[pa.Table]:
+def read_batches(table: str, files: Sequence[Path]) -> Iterator[pa.Table]:
     """The rows of a large table from Parquet files, some at a time, each checked.
 
     Args:
         table: name.
-        files: with the columns of its record, in any order and of any type that casts to its own.
+        files: with the columns of its record, in any order; a column may have another width or
+            coding than the record's, but no other kind: times have a zone, ids are words.
 
     Raises:
         Refused: ``SCHEMA_INVALID`` naming file, row and key.
@@ -60,7 +66,10 @@ def batches(table: str, files: Sequence[Path]) -> Iterator[pa.Table]:
         first = 0
         try:
             file = pq.ParquetFile(path)
-            if sorted(file.schema_arrow.names) != sorted(schema.names):
+            given = file.schema_arrow
+            if sorted(given.names) != sorted(schema.names) or not all(
+                _is_kin(given.field(field.name).type, field.type) for field in schema
+            ):
                 raise _unlike(path)
             for batch in file.iter_batches(_ROWS_AT_ONCE):
                 rows = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
@@ -69,6 +78,23 @@ def batches(table: str, files: Sequence[Path]) -> Iterator[pa.Table]:
                 yield rows
         except (pa.ArrowException, OSError, ValueError):
             raise _unlike(path) from None
+
+
+def _is_kin(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a type holds the same kind of values, so that a cast changes none of them."""
+    types = pa.types
+    if types.is_dictionary(given):
+        return _is_kin(given.value_type, wanted)
+    if types.is_list(wanted):
+        lists = types.is_list(given) or types.is_large_list(given)
+        return lists and _is_kin(given.value_type, wanted.value_type)
+    if types.is_timestamp(wanted):
+        return bool(types.is_timestamp(given) and given.tz is not None)
+    if types.is_string(wanted):
+        return bool(types.is_string(given) or types.is_large_string(given))
+    if types.is_integer(wanted):
+        return bool(types.is_integer(given))
+    return bool(given == wanted or (types.is_fixed_size_binary(wanted) and types.is_binary(given)))
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def excerpts(
         without: formats whose files are not looked at.
     """
     rules = _rules(draft, now)
-    refused = _refused(draft, log, now) if log is not None else None
+    refused = [] if log is None else _refused(draft, log, now)
     found = []
     for number, (file, frame) in enumerate(_frames(draft)):
         finder = _Finder(draft, file, frame, rules, refused[number] if refused else {})
@@ -292,8 +292,8 @@ def _refused(draft: Draft, log: Log, now: datetime) -> list[dict[Modality, Mask]
             for rulings in ruler.rule(asked)
         ]
         found = [
-            {m: refused & before[m] for m, refused in now_.items()}
-            for before, now_ in zip(found or here, here, strict=True)
+            {m: refused & before[m] for m, refused in of_purpose.items()}
+            for before, of_purpose in zip(found or here, here, strict=True)
         ]
     return found
 
