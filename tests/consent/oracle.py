@@ -394,8 +394,11 @@ def excluded_meeting_codes(case: Case, m: str) -> set[str]:
         reach = rule_reach(case, rule, m)
         if reach and rule_applies(case, rule) and matches_meeting(case, rule, m):
             own = rule["kind"] != "file" or is_file(case, rule, m)
-            derived = reach == "derived" or not own
-            codes.add("EXCLUDED_DERIVED_FROM" if derived else EXCLUSION_CODES[rule["kind"]])
+            far = rule["kind"] == "file" and any(is_file(case, rule, o) for o in origins(case, m))
+            if own and reach == "direct":
+                codes.add(EXCLUSION_CODES[rule["kind"]])
+            if far or reach == "derived":
+                codes.add("EXCLUDED_DERIVED_FROM")
     return codes
 
 

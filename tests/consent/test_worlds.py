@@ -1,11 +1,12 @@
 """Each mutation of a world alone, what is read off a decision, and what must not matter to it."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from consent.test_oracle import KINDS_OF_RECORDING, decisions, expected, rule
-from consent.worlds import World, last_words, singles
+from consent.worlds import World, a_rule, digest, last_words, moment, singles
 from harness.consent import agreement
 from harness.consent.modality import origins
 from harness.consent.records import Arm
@@ -58,3 +59,13 @@ def test_last_words_are_decided_as_the_page_says() -> None:
     for world in singles(1, KINDS_OF_RECORDING):
         for changed in last_words(world):
             assert decisions(changed) == expected(changed), changed
+
+
+def test_a_rule_about_a_file_that_is_several_kinds_of_content() -> None:
+    for world in singles(1, KINDS_OF_RECORDING):
+        ids = sorted({row["meeting_id"] for row in world.tables["content"]})
+        content = [row | {"sha256": digest(row["meeting_id"])} for row in world.tables["content"]]
+        rules = [a_rule("file", digest(name), moment(world.now)) | {"rule_id": f"x-{name}"}
+                 for name in ids[::2]]  # fmt: skip
+        changed = replace(world, tables=world.tables | {"content": content, "exclusions": rules})
+        assert decisions(changed) == expected(changed), changed
