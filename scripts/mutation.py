@@ -59,9 +59,9 @@ TESTS: dict[str, tuple[str, ...]] = {
         "test_opening.py",
     ),
     "demands": (),
-    "events": ("test_explain.py",),
+    "events": ("test_events.py", "test_explain.py"),
     "exclusion": ("test_explain.py",),
-    "frame": (),
+    "frame": ("test_frame.py",),
     "jurisdiction": (),
     "labels": ("test_labels.py",),
     "modality": (),
@@ -197,17 +197,19 @@ class _Bare(ast.NodeTransformer):
 
 
 def make_cases(count: int) -> list[tuple[Any, Any]]:
-    """Worlds with the oracle's decisions: each mutation alone, with last words, and drawn ones.
+    """Worlds with the oracle's decisions: each mutation alone, with last words or many rules, and
+    drawn ones.
 
     Args:
         count: of worlds.
     """
     from consent.test_oracle import KINDS_OF_RECORDING, expected
-    from consent.worlds import MUTATIONS, World, last_words, singles, worlds
+    from consent.worlds import MUTATIONS, World, last_words, many_rules, singles, worlds
 
     found = [*singles(count // 2 // len({*MUTATIONS}), KINDS_OF_RECORDING)]
     found += [more for n, world in enumerate(singles(1, KINDS_OF_RECORDING))
               for m, more in enumerate(last_words(world)) if n % 2 == m % 2]  # fmt: skip
+    found += [many_rules(world, n) for n, world in enumerate(singles(1, KINDS_OF_RECORDING))]
     more = count - len(found)
 
     @seed(20261124)

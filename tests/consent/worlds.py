@@ -1726,6 +1726,45 @@ def last_words(world: World) -> Iterator[World]:
         yield _with_events(world, ("withdrawn",), time)
 
 
+def many_rules(world: World, seed: int) -> World:
+    """The world with two rules of each kind about it, whose scopes name some meetings or all.
+
+    Args:
+        world: any.
+        seed: of what the rules name.
+    """
+    rng, tables = random.Random(f"rules {seed}"), world.tables
+    ids = [row["meeting_id"] for row in tables["meetings"]]
+    kinds = sorted({row["modality"] for row in tables["content"]} | {"audio"})
+    rules = []
+    for kind, values in _excludable(tables).items():
+        for value in rng.sample(values, min(2, len(values))):
+            rule = a_rule(kind, value, moment(world.now)) | {"rule_id": f"y{len(rules)}"}
+            some = rng.sample([*ids, "m9"], rng.randint(1, len(ids) + 1))
+            rule["scope"]["meetings"] = rng.choice((["*"], some, some))
+            rule["scope"]["modalities"] = rng.choice((["*"], [rng.choice(kinds)]))
+            rules.append(rule)
+    rng.shuffle(rules)
+    return replace(world, tables=tables | {"exclusions": [*tables["exclusions"], *rules]})
+
+
+def _excludable(tables: dict[str, list[Row]]) -> dict[str, list[str]]:
+    """What rules may name, by their kind."""
+    found = {kind: [row[f"{kind}_id"] for row in tables["meetings"]]
+             for kind in ("meeting", "series", "account")}  # fmt: skip
+    found |= {
+        "tag": [tag for row in tables["meetings"] for tag in row["tags"]],
+        "date_range": [f"{row['start']}/{row['end']}" for row in tables["meetings"]],
+        "modality": [row["modality"] for row in tables["content"]],
+        "jurisdiction": [place for row in tables["participants"] for place in row["jurisdictions"]],
+        "file": [row["sha256"] for row in tables["content"]],
+        "subject": [row["subject_key"] for row in tables["participants"] if row["subject_key"]],
+        "domain": [row["domain"] for row in tables["participants"]],
+        "label": [row["label"] for row in tables["participants"]],
+    }
+    return {kind: sorted({*values}) for kind, values in found.items()}
+
+
 def _with_events(world: World, states: tuple[str, ...], time: str) -> World:
     log = world.tables["consent"]
     latest = {event["subject_key"]: event for event in log}
