@@ -1,5 +1,6 @@
 """What codes of modalities, people and arms make of a meeting, beside a reading in words."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.consent.bits import MEETING, PERSON
-from harness.consent.decide import Verdict, Verdicts
+from harness.consent.decide import Roll, Verdict, Verdicts
 from harness.consent.frame import ARMS
+from harness.consent.head import Defaults, Mode, OnWithdrawal
 from harness.consent.reasons import in_order
-from harness.consent.records import Operation
+from harness.consent.records import ConsentType, Operation
 from harness.consent.request import Request
 from harness.meetings.model import Modality
 
@@ -88,3 +90,38 @@ def test_a_meeting_is_denied_by_all_its_codes(
         own = [*(MEETING.codes[b] for b in sorted(rows[0]["meeting"][n])),
                *(PERSON.codes[b] for b in sorted(rows[0]["people"][n]))]  # fmt: skip
         assert [*verdicts.modality_codes(0, modality)] == own
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), BITS), max_size=8)
+"""Of each roster row its meeting, its person and its codes."""
+SHARP = Defaults(Mode.PER_SPEAKER, ConsentType.IMPLIED, 0, 1, 2, 50, 1, OnWithdrawal.ABORT)
+
+
+@given(ROWS, st.lists(st.tuples(BITS, st.booleans()), min_size=4, max_size=4), st.integers(0, 3),
+       st.sampled_from(Mode))  # fmt: skip
+def test_codes_of_people_deny_their_meeting_as_the_mode_says(
+    rows: list[tuple[int, int, set[int]]], meetings: list[tuple[set[int], bool]], least: int,
+    mode: Mode,
+) -> None:  # fmt: skip
+    rows = sorted(rows, key=lambda row: row[0])
+    roll = Roll(
+        np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int64),
+        np.array([one for _, one in meetings]),
+    )  # fmt: skip
+    own = np.array([bits(places) for places, _ in meetings], np.uint64)
+    people = np.array([bits(places) for _, _, places in rows], np.uint64)
+    found = roll.join(own, people, replace(SHARP, mode=mode, min_speakers=least))
+    assert found.people.tolist() == people.tolist()
+    for number, (places, one_to_one) in enumerate(meetings):
+        here = [row for row in rows if row[0] == number]
+        codes, joined = {MEETING.codes[place] for place in places}, set[str]()
+        if mode is Mode.UNANIMOUS:
+            joined = {PERSON.codes[place] for row in here for place in row[2]}
+        else:
+            if len({subject for _, subject, codes_ in here if not codes_}) < least:
+                codes.add("TOO_FEW_CONSENTING")
+            if one_to_one and any(codes_ for _, _, codes_ in here):
+                codes.add("ONE_TO_ONE")
+        assert {*MEETING.names(found.meeting[number])} == codes
+        assert {*PERSON.names(found.joined[number])} == joined
+        assert found.admits()[number] == (not codes and not joined)
