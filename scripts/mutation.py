@@ -7,7 +7,7 @@ Survivors are printed with the reason that ``tests/consent/mutants.txt`` gives, 
 could tell them from the rules as they are. The rate is that of the others; the last line is JSON,
 with the rate of all beside it; the exit code is 1 below the required rate.
 
-usage: python scripts/mutation.py [--worlds N] [--every N] [--only MODULE ...]
+usage: python scripts/mutation.py [--worlds N] [--every N] [--only MODULE ...] [--again FILE]
        (needs the extra `mutation`)
 """
 
@@ -72,6 +72,7 @@ TESTS: dict[str, tuple[str, ...]] = {
 }
 """Rule modules, and the unit tests under tests/consent that see what worlds do not."""
 UNSEEN_BY_WORLDS = {"split", "turns"}
+_SURVIVED = "survived: "
 SMALL = {"agreement": {"PAIRS_AT_ONCE": 3}}
 """Constants that only bound memory, set so low that worlds are large beside them."""
 
@@ -95,8 +96,13 @@ class Mutant:
     new: str
     source: str
 
+    @property
+    def change(self) -> str:
+        """What is changed, wherever it stands."""
+        return f"{self.operator}: {self.old} -> {self.new}"
+
     def __str__(self) -> str:
-        return f"{self.module}.py:{self.line} {self.operator}: {self.old} -> {self.new}"
+        return f"{_SURVIVED}{self.module}.py:{self.line} {self.change}"
 
 
 @dataclass(frozen=True)
@@ -197,19 +203,19 @@ class _Bare(ast.NodeTransformer):
 
 
 def make_cases(count: int) -> list[tuple[Any, Any]]:
-    """Worlds with the oracle's decisions: each mutation alone, with last words or many rules, and
-    drawn ones.
+    """Worlds with the oracle's decisions: each mutation alone, with last words, on an edge or with
+    many rules; and drawn ones.
 
     Args:
         count: of worlds.
     """
     from consent.test_oracle import KINDS_OF_RECORDING, expected
-    from consent.worlds import MUTATIONS, World, last_words, many_rules, singles, worlds
+    from consent.worlds import World, edges, last_words, many_rules, singles, worlds
 
-    found = [*singles(count // 2 // len({*MUTATIONS}), KINDS_OF_RECORDING)]
-    found += [more for n, world in enumerate(singles(1, KINDS_OF_RECORDING))
-              for m, more in enumerate(last_words(world)) if n % 2 == m % 2]  # fmt: skip
-    found += [many_rules(world, n) for n, world in enumerate(singles(1, KINDS_OF_RECORDING))]
+    found = [*singles(2, KINDS_OF_RECORDING)]
+    for n, world in enumerate(singles(1, KINDS_OF_RECORDING)):
+        beside = [*last_words(world), *edges(world, n)]
+        found += [*beside[n % 2 :: 2], many_rules(world, n)]
     more = count - len(found)
 
     @seed(20261124)
@@ -364,12 +370,24 @@ def read_notes(path: Path) -> list[Note]:
     return found
 
 
+def survivors(path: Path) -> set[str]:
+    """Changes that an earlier run printed as surviving without a reason."""
+    rows = [row.removeprefix(_SURVIVED) for row in path.read_text().splitlines()]
+    return {row.partition(" ")[2] for row in rows if not row.endswith("]") or "  [" not in row}
+
+
 def main() -> int:
     """Run all mutants; 1 when too few are killed, 2 when the rules as they are do not pass."""
     parser = argparse.ArgumentParser(description="Run mutants of the gate's rules.")
     parser.add_argument("--worlds", type=int, default=1000, help="worlds decided by each mutant")
     parser.add_argument("--every", type=int, default=1, help="run each N-th mutant of a module")
     parser.add_argument("--only", nargs="+", metavar="MODULE", help="rule modules to run")
+    parser.add_argument(
+        "--again",
+        type=Path,
+        metavar="FILE",
+        help="run only the survivors that an earlier run printed without a reason",
+    )
     arguments = parser.parse_args()
     modules = arguments.only or [name for name in TESTS if (RULES / f"{name}.py").exists()]
     sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
@@ -377,6 +395,7 @@ def main() -> int:
     settings.register_profile("mutation", database=None, derandomize=True, deadline=None,
                               phases=[Phase.explicit, Phase.generate])  # fmt: skip
     settings.load_profile("mutation")
+    again = survivors(arguments.again) if arguments.again else None
     trial = Trial(make_cases(arguments.worlds))
     notes = [note for note in read_notes(NOTES) if note.module in modules]
     outcomes: dict[str, Counter[str]] = {}
@@ -388,6 +407,8 @@ def main() -> int:
             return 2
         outcomes[module] = Counter()
         for mutant in mutants(module)[:: arguments.every]:
+            if again is not None and mutant.change not in again:
+                continue
             fitting = [note for note in notes if note.fits(mutant)]
             outcome = trial.outcome(mutant, is_noted=bool(fitting))
             outcomes[module][outcome] += 1
@@ -395,10 +416,10 @@ def main() -> int:
                 outcomes[module]["equivalent"] += bool(fitting)
                 idle -= {*fitting}
                 reason = f"  [{fitting[0].reason}]" if fitting else ""
-                print(f"survived: {mutant}{reason}", flush=True)
+                print(f"{mutant}{reason}", flush=True)
         print(f"{module}: {json.dumps(_summary(outcomes[module]))}", file=sys.stderr, flush=True)
     for note in notes:
-        if note in idle and arguments.every == 1:
+        if note in idle and arguments.every == 1 and again is None:
             print(f"note fits no survivor: {note.module} {note.operator} - {note.old}")
     summary = _summary(sum(outcomes.values(), Counter()))
     by_module = {module: _summary(found) for module, found in outcomes.items()}

@@ -105,7 +105,8 @@ def test_codes_of_people_deny_their_meeting_as_the_mode_says(
 ) -> None:  # fmt: skip
     rows = sorted(rows, key=lambda row: row[0])
     roll = Roll(
-        np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int64),
+        np.array([row[0] for row in rows], np.int64),
+        np.unique([row[1] for row in rows], return_inverse=True)[1].astype(np.int64),
         np.array([one for _, one in meetings]),
     )  # fmt: skip
     own = np.array([bits(places) for places, _ in meetings], np.uint64)

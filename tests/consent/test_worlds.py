@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from consent.test_oracle import KINDS_OF_RECORDING, decisions, expected, rule
-from consent.worlds import World, a_rule, digest, last_words, many_rules, moment, singles
+from consent.worlds import World, a_rule, digest, edges, last_words, many_rules, moment, singles
 from harness.consent import agreement
 from harness.consent.modality import origins
 from harness.consent.records import Arm
@@ -69,6 +69,12 @@ def test_a_rule_about_a_file_that_is_several_kinds_of_content() -> None:
                  for name in ids[::2]]  # fmt: skip
         changed = replace(world, tables=world.tables | {"content": content, "exclusions": rules})
         assert decisions(changed) == expected(changed), changed
+
+
+def test_edges_are_decided_as_the_page_says() -> None:
+    for number, world in enumerate(singles(1, KINDS_OF_RECORDING)):
+        for changed in edges(world, number):
+            assert decisions(changed) == expected(changed), changed
 
 
 def test_many_rules_are_each_matched_with_their_own_meetings() -> None:

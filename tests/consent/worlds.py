@@ -1643,7 +1643,7 @@ def request_purpose(d: Draft) -> None:
 
 @mutation
 def request_recipients(d: Draft) -> None:
-    d.request["recipients"] = d.pick(["lab"], ["vendor"], ["lab", "vendor"])
+    d.request["recipients"] = d.pick(["lab"], ["vendor"], ["lab", "vendor"], [])
 
 
 @mutation
@@ -1726,6 +1726,67 @@ def last_words(world: World) -> Iterator[World]:
         yield _with_events(world, ("withdrawn",), time)
 
 
+def edges(world: World, seed: int) -> Iterator[World]:
+    """The world with everybody's last event changed in one thing that lies on an edge of the page.
+
+    Args:
+        world: any.
+        seed: which four of the edges.
+    """
+    now, tick = moment(world.now), timedelta(microseconds=1)
+    oldest = now - timedelta(days=world.head["defaults"]["max_consent_age_days"])
+    starts = [row["start"] for row in world.tables["meetings"]]
+    first = moment(starts[seed % len(starts)]) if starts else now
+    times = [
+        (name, stamp(edge + tick * n))
+        for name, edge in (("valid_from", now), ("valid_until", now), ("retention_until", now),
+                           ("event_time", oldest), ("event_time", first), ("event_time", now))
+        for n in (-1, 0, 1)
+    ]  # fmt: skip
+    asked, used = world.request["purpose"], world.request["modalities"]
+    restrict = [{"state": state, "purposes": purposes, "modalities": kinds}
+                for state in ("withdrawn", "refused")
+                for purposes in ([], ["other"], [asked])
+                for kinds in ([], used[:1], ["poll"])]  # fmt: skip
+    listed: list[Row] = [
+        *({name: value} for name, value in times),
+        *restrict,
+        *({"operations": ["recording"], "purposes": p} for p in ([], [asked], ["other"])),
+        *({"scope": {"from": stamp(first + tick * n)}} for n in (0, 1)),
+        *({"scope": {"until": stamp(first + tick * n)}} for n in (0, 1)),
+        {"recipients": []}, {"method": "terms"}, {"consent_type": "implied"},
+        {"modalities": ["poll"], "derivatives": used}, {"derivatives": used},
+        {"notice": {"version": "none"}}, {"notice": {"sha256": digest("other")}},
+    ]  # fmt: skip
+    for place in range(4):
+        yield _with_last(world, listed[(seed * 4 + place) % len(listed)])
+
+
+def _with_last(world: World, changes: Row) -> World:
+    """The world with the last event of everybody changed."""
+    log = world.tables["consent"]
+    last = {event["subject_key"]: event["seq"] for event in log}
+    changed = [
+        _mended({**event, **{name: {**event[name], **value} if isinstance(value, dict) else value
+                             for name, value in changes.items()}})
+        if last[event["subject_key"]] == event["seq"] else event
+        for event in log
+    ]  # fmt: skip
+    return replace(world, tables=world.tables | {"consent": changed})
+
+
+def _mended(event: Row) -> Row:
+    """What only order can break."""
+    late = {
+        name: max(event[name], event[before], key=moment)
+        for name, before in (("recorded_time", "event_time"), ("valid_until", "valid_from"))
+    }
+    scope = dict(event["scope"])
+    if moment(scope["from"]) >= moment(scope["until"]):
+        scope["until"] = stamp(moment(scope["from"]) + SECOND)
+    return event | late | {"scope": scope}
+
+
 def many_rules(world: World, seed: int) -> World:
     """The world with two rules of each kind about it, whose scopes name some meetings or all.
 
@@ -1741,7 +1802,7 @@ def many_rules(world: World, seed: int) -> World:
         for value in rng.sample(values, min(2, len(values))):
             rule = a_rule(kind, value, moment(world.now)) | {"rule_id": f"y{len(rules)}"}
             some = rng.sample([*ids, "m9"], rng.randint(1, len(ids) + 1))
-            rule["scope"]["meetings"] = rng.choice((["*"], some, some))
+            rule["scope"]["meetings"] = rng.choice((["*"], some, some, ["*", *some]))
             rule["scope"]["modalities"] = rng.choice((["*"], [rng.choice(kinds)]))
             rules.append(rule)
     rng.shuffle(rules)

@@ -14,7 +14,16 @@ import numpy as np
 
 from harness.consent.attendance import Attendance
 from harness.consent.bits import PERSON, Codes, Mask
-from harness.consent.columns import DAY, Columns, Numbers, microseconds, numbered, ranges
+from harness.consent.columns import (
+    DAY,
+    Columns,
+    Numbers,
+    coupled,
+    microseconds,
+    numbered,
+    ranges,
+    uncoupled,
+)
 from harness.consent.events import Events
 from harness.consent.jurisdiction import STRENGTH
 from harness.consent.modality import BIT, METADATA, OPERATION_BIT, covering_mask
@@ -236,11 +245,10 @@ class Agreement:
         events = self._events
         names, ids = events.coded("notice.policy_id")
         numbers, versions = events.coded("notice.version")
-        width = len(versions) + 1
-        which, kinds = numbered(names * width + numbers)
+        which, kinds = numbered(coupled(names, numbers, len(versions)))
         faults, disclosed, digests = [], [], []
-        for kind in kinds.to_pylist():
-            policy = self.policies.find(ids[kind // width], versions[kind % width])
+        for name, number in zip(*uncoupled(kinds.to_numpy(), len(versions)), strict=True):
+            policy = self.policies.find(ids[name], versions[number])
             found = ["POLICY_UNKNOWN"] if policy is None else self.policies.faults(policy, self.use)
             faults.append(PERSON.of(found))
             disclosed.append(microseconds(policy.disclosed_at) if policy else -(2**62))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from harness.consent.bits import Mask
-from harness.consent.columns import Columns, Numbers
+from harness.consent.columns import Columns, Numbers, coupled
 from harness.consent.events import Events
 from harness.consent.frame import Frame
 from harness.consent.records import ALL, AgeBand, Relation
@@ -125,7 +125,7 @@ class _Lists:
         found = self._members[self._first[event]] == number
         longer = np.flatnonzero(~found & (self._size[event] > 1))
         if len(longer):
-            wanted = event[longer] * self._width + number[longer]
+            wanted = coupled(event[longer], number[longer], self._width)
             place = np.searchsorted(self._ordered[:-1], wanted)
             listed = number[longer] < self._width  # else it would be taken for the next list's
             found[longer] = listed & (self._ordered[place] == wanted)
@@ -139,4 +139,4 @@ class _Lists:
     def _ordered(self) -> Numbers:
         members = self._members[:-1]
         owners, known = np.repeat(np.arange(len(self._size)), self._size), members >= 0
-        return np.append(np.sort(owners[known] * self._width + members[known]), -1)
+        return np.append(np.sort(coupled(owners[known], members[known], self._width)), -1)

@@ -179,6 +179,22 @@ def numbered(values: pa.Array | npt.NDArray[Any]) -> tuple[Numbers, pa.Array]:
     return indices.to_numpy(zero_copy_only=False).astype(np.int64), words
 
 
+def coupled(left: Numbers, right: Numbers, size: int) -> Numbers:
+    """A number for each pair of numbers, which equal pairs share and no others.
+
+    Args:
+        left: from 0.
+        right: from 0 to below ``size``.
+        size: how many values ``right`` may have.
+    """
+    return left * size + right
+
+
+def uncoupled(pairs: Numbers, size: int) -> tuple[Numbers, Numbers]:
+    """The two numbers that each number of :func:`coupled` stands for."""
+    return np.divmod(pairs, max(size, 1))
+
+
 def letters(words: pa.Array) -> tuple[npt.NDArray[np.uint8], Numbers]:
     """The bytes of all words, one after another, and where each word ends, from a zero on."""
     ends = np.frombuffer(words.buffers()[1], np.int32)[words.offset :][: len(words) + 1]

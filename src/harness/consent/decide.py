@@ -15,7 +15,7 @@ import pyarrow as pa
 from harness.consent.agreement import Terms, consent_codes
 from harness.consent.attendance import Attendance
 from harness.consent.bits import MEETING, PERSON, Codes, Mask
-from harness.consent.columns import Numbers, microseconds, numbered
+from harness.consent.columns import Numbers, coupled, microseconds, numbered, uncoupled
 from harness.consent.demands import DemandColumns
 from harness.consent.events import Events
 from harness.consent.exclusion import Exclusions, that_count
@@ -108,9 +108,9 @@ class Verdicts:
     def code_lists(self) -> pa.Array:
         """As :meth:`codes`, of all meetings as a column of lists."""
         (meeting, bits), (people, of_people) = (numbered(found) for found in self.denials)
-        which, pairs = numbered(meeting * len(of_people) + people)
+        which, pairs = numbered(coupled(meeting, people, len(of_people)))
         of_meeting, of_person = (np.array(found.to_pylist(), object) for found in (bits, of_people))
-        places = np.divmod(pairs.to_numpy(), max(len(of_people), 1))
+        places = uncoupled(pairs.to_numpy(), len(of_people))
         lists = [*map(_names, of_meeting[places[0]], of_person[places[1]])]
         return pa.array(lists, pa.list_(pa.string())).take(pa.array(which))
 
@@ -390,9 +390,9 @@ class Roll:
 
     def _too_few(self, people: Codes, defaults: Defaults) -> Codes:
         """Whether too few people remain in mode per_speaker."""
-        size, width, dropped = len(self.one_to_one), len(self.subject) + 1, people > 0
-        kept = np.unique((self.meeting * width + self.subject)[~dropped])
-        remaining = np.bincount(kept // width, minlength=size)
+        size, number, dropped = len(self.one_to_one), len(self.subject), people > 0
+        kept = np.unique(coupled(self.meeting, self.subject, number)[~dropped])
+        remaining = np.bincount(uncoupled(kept, number)[0], minlength=size)
         some = np.bincount(self.meeting[dropped], minlength=size) > 0
         return MEETING.where(
             size,

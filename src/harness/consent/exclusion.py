@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.consent.bits import MEETING, PERSON, Alphabet, Codes, Mask
-from harness.consent.columns import Numbers, microseconds, numbered, ranges
+from harness.consent.columns import Numbers, coupled, microseconds, numbered, ranges
 from harness.consent.frame import Frame
 from harness.consent.labels import label_key
 from harness.consent.modality import BIT, ORDER
@@ -100,8 +100,8 @@ class Exclusions:
             return self._match_by_condition(rules, named_rule, named)
         rule, row = self._match_by_value(kind, rules, modality)
         meeting = self.frame.meeting[row] if kind in _ABOUT_PEOPLE else row
-        width = self.frame.meetings.size + 1
-        listed = np.isin(rule * width + meeting, named_rule * width + named)
+        size = self.frame.meetings.size
+        listed = np.isin(coupled(rule, meeting, size), coupled(named_rule, named, size))
         kept = rules.everywhere[rule] | listed
         return rule[kept], row[kept]
 

@@ -13,7 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.consent.bits import Mask
-from harness.consent.columns import Columns, Numbers, numbered, schema_of, to_arrow
+from harness.consent.columns import (
+    Columns,
+    Numbers,
+    coupled,
+    numbered,
+    schema_of,
+    to_arrow,
+    uncoupled,
+)
 from harness.consent.head import TABLES, Tables
 from harness.consent.labels import compared
 from harness.consent.modality import BIT, ORDER, mask, origins
@@ -115,9 +123,9 @@ class Frame:
         shared = np.flatnonzero(self.sharing)
         numbers, keys = numbered(self.keys_of_labels.take(pa.array(shared)))
         subject, people = numbered(self.roster.array("subject_key").take(pa.array(shared)))
-        bearers = self.meeting[shared] * (len(keys) + 1) + numbers
+        bearers = coupled(self.meeting[shared], numbers, len(keys))
         _, which, counts = np.unique(bearers, return_inverse=True, return_counts=True)
-        alike = bearers * (len(people) + 1) + subject
+        alike = coupled(bearers, subject, len(people))
         _, of_person, same = np.unique(alike, return_inverse=True, return_counts=True)
         found = np.zeros(self.roster.size, bool)
         found[shared] = same[of_person] < counts[which]
@@ -167,12 +175,10 @@ class Frame:
                 kinds = np.pad(kinds, ((0, 0), (0, 1)))
                 continue
             different = np.unique(stated)
-            number = np.searchsorted(different, stated) + kind * len(different)
+            number = coupled(kind, np.searchsorted(different, stated), len(different))
             kind, pairs = numbered(number)
-            pairs = pairs.to_numpy()
-            kinds = np.column_stack(
-                [kinds[pairs // len(different)], different[pairs % len(different)]]
-            )
+            before, here = uncoupled(pairs.to_numpy(), len(different))
+            kinds = np.column_stack([kinds[before], different[here]])
         named = [[frozenset(m for m in ORDER if BIT[m] & b) for b in row] for row in kinds.tolist()]
         return kind, named
 
@@ -199,9 +205,10 @@ def _sets(
         bits = np.zeros(size, np.int64)
         np.bitwise_or.at(bits, owners[here], np.int64(1) << (codes[here] - start))
         which, masks = numbered(bits)
-        of, pairs = numbered(of * len(masks) + which)
+        of, pairs = numbered(coupled(of, which, len(masks)))
         named = [_named(mask, words[start : start + _BITS]) for mask in masks.to_pylist()]
-        kinds = [kinds[pair // len(masks)] | named[pair % len(masks)] for pair in pairs.to_pylist()]
+        both = zip(*uncoupled(pairs.to_numpy(), len(masks)), strict=True)
+        kinds = [kinds[before] | named[here] for before, here in both]
     return of, kinds
 
 

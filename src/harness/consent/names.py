@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.consent.bits import Mask
-from harness.consent.columns import Numbers, letters, numbered
+from harness.consent.columns import Numbers, coupled, letters, numbered
 
 Hashes = npt.NDArray[np.uint64]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -57,7 +57,7 @@ def repeated(groups: Numbers, words: pa.Array) -> Mask:
         rows = np.flatnonzero(np.isin(together, twice))
         numbers, different = numbered(words.take(pa.array(rows)))
         _, which, counts = np.unique(
-            groups[rows] * len(different) + numbers, return_inverse=True, return_counts=True
+            coupled(groups[rows], numbers, len(different)), return_inverse=True, return_counts=True
         )
         found[rows] = counts[which] > 1
     return found
