@@ -26,13 +26,13 @@ from harness.consent.records import ContentRow
 from harness.consent.signing import load_key, load_trust
 from harness.consent.sources import prepare
 from harness.digest import sha256_file
-from harness.meetings import zoom
 from harness.meetings.formats import READERS
 from harness.meetings.model import Turn
+from harness.meetings.readers import zoom_chat, zoom_transcript
 
 WRITERS: dict[str, Callable[[list[Turn]], bytes]] = {
-    "zoom-vtt": partial(zoom.write_transcript, end=24 * 3600.0),
-    "zoom-chat": zoom.write_chat,
+    "zoom-vtt": partial(zoom_transcript.write, end=24 * 3600.0),
+    "zoom-chat": zoom_chat.write,
 }
 Change = Callable[[Path, ContentRow], None]
 

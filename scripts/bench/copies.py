@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.consent.copies import CopyIndex, Rule, build_index, words
-from harness.meetings import qmsum
+from harness.meetings.formats import READERS
 
 WINDOW = 64
 EDITED = (0, 10, 20, 30)  # percent of words
@@ -57,7 +57,7 @@ def main() -> None:
 def read(folder: Path) -> list[Meeting]:
     """The turns of each meeting, without labels."""
     files = sorted(folder.glob("*.json"))
-    return [[turn.text for turn in qmsum.read(path.read_bytes())] for path in files]
+    return [[turn.text for turn in READERS["qmsum-json"](path.read_bytes())] for path in files]
 
 
 def measure(meetings: Sequence[Meeting], count: int, rule: Rule, seed: int) -> Row:

@@ -39,8 +39,8 @@ from harness.consent.records import (
 from harness.consent.signing import KeyRole, save_trust, trust_root
 from harness.consent.withdrawals import append
 from harness.digest import sha256_hex
-from harness.meetings import jsonl
 from harness.meetings.model import Modality, Turn
+from harness.meetings.readers import jsonl
 
 World = Any
 ICSI = Path(__file__).parents[3] / "shared" / "data" / "ICSI"

@@ -25,8 +25,8 @@ from harness.consent.records import (
 from harness.consent.signing import load_trust
 from harness.consent.withdrawals import Log, Withdrawal, read_at_any_time
 from harness.errors import Refused
-from harness.meetings import jsonl
 from harness.meetings.model import Modality, Turn
+from harness.meetings.readers import jsonl
 
 World = Any
 KEY = bytes(range(32))

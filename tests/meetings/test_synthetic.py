@@ -11,9 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.meetings import secrets, synthetic, zoom
+from harness.meetings import secrets, synthetic
 from harness.meetings.model import Modality
+from harness.meetings.readers import (
+    zoom_chat,
+    zoom_participants,
+    zoom_recordings,
+    zoom_transcript,
+)
 from harness.meetings.synthetic import FAULTS, DemoMeeting
+from meetings.readers.files import turns_of
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +63,15 @@ def test_shape_of_any_seed(seed: int) -> None:
 def test_exports_read_back_as_the_same_turns(seed: int) -> None:
     for meeting in synthetic.generate(seed):
         files = synthetic.exports(meeting)
-        turns = zoom.read_transcript(files[Modality.TRANSCRIPT])
-        chat = zoom.read_chat(files[Modality.CHAT_PUBLIC])
+        turns = turns_of(zoom_transcript, files[Modality.TRANSCRIPT])
+        chat = turns_of(zoom_chat, files[Modality.CHAT_PUBLIC])
         label = [person.label for person in meeting.people]
         assert [(t.speaker, t.text) for t in turns] == [(label[w], x) for w, x in meeting.turns]
         assert [(t.speaker, t.text) for t in chat] == [(label[w], x) for w, x in meeting.chat]
         assert all(a.seconds < b.seconds for a, b in pairwise(turns) if a.seconds and b.seconds)
-        stays = zoom.read_participants(files[Modality.META_PARTICIPANT])
+        stays = zoom_participants.read(files[Modality.META_PARTICIPANT]).stays
         assert [(s.label, s.guest) for s in stays] == [(p.label, p.guest) for p in meeting.people]
-        recorded = zoom.read_recordings(files[Modality.META_MEETING])[0].meeting
+        recorded, _ = zoom_recordings.read(files[Modality.META_MEETING])
         assert (recorded.uuid, recorded.start) == (meeting.id, meeting.start)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from harness.consent.records import Operation
 from harness.meetings.model import Modality
-from harness.meetings.zoom import MODALITY_OF_RECORDING_TYPE
+from harness.meetings.readers.zoom_recordings import MODALITY_OF_RECORDING_TYPE
 
 ORDER: tuple[Modality, ...] = tuple(Modality)
 BIT: dict[Modality, int] = {modality: 1 << place for place, modality in enumerate(ORDER)}

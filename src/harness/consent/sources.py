@@ -21,8 +21,9 @@ from harness.consent.records import Declared, MeetingRow, Role
 from harness.consent.signing import KeyRole, create_key, load_trust, save_trust, trust_root
 from harness.digest import digest_of
 from harness.errors import Refused, UsageError
+from harness.meetings.formats import READERS
 from harness.meetings.model import Modality
-from harness.meetings.qmsum import read, series_of
+from harness.meetings.readers.qmsum import series_of
 
 LIFETIME = timedelta(days=30)
 RENEW_BEFORE = timedelta(days=7)
@@ -127,7 +128,7 @@ def _qmsum_faults(meetings: Sequence[str], random_source: random.Random) -> dict
 def _qmsum_gathering(store: Path, meeting: str, hour: int, fault: str | None) -> Gathering:
     start, series = QMSUM_START + timedelta(hours=hour), series_of(meeting)
     path = f"{meeting}.json"
-    labels = sorted({turn.speaker for turn in read((store / path).read_bytes())})
+    labels = sorted({turn.speaker for turn in READERS["qmsum-json"]((store / path).read_bytes())})
     people = [Person(f"{series}/{label}", label, Role.PARTICIPANT) for label in labels]
     row = MeetingRow(
         meeting, series, "qmsum", "qmsum", start, start + timedelta(hours=1), "UTC", (), Declared.NO

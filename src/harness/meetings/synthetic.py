@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from harness.meetings import zoom
 from harness.meetings.model import Modality, Turn
 from harness.meetings.phrases import (
     AREA_CODES,
@@ -23,6 +22,18 @@ from harness.meetings.phrases import (
     TOPICS,
     UNIDENTIFIED,
     Topic,
+)
+from harness.meetings.readers import (
+    zoom_chat,
+    zoom_participants,
+    zoom_recordings,
+    zoom_transcript,
+)
+from harness.meetings.readers.zoom_participants import Stay
+from harness.meetings.readers.zoom_recordings import (
+    MODALITY_OF_RECORDING_TYPE,
+    RecordedMeeting,
+    RecordingFile,
 )
 
 FAULTS = (
@@ -204,12 +215,12 @@ def exports(meeting: DemoMeeting) -> dict[Modality, bytes]:
     """The bytes of a meeting's four files."""
     seconds = (meeting.end - meeting.start).total_seconds()
     return {
-        Modality.TRANSCRIPT: zoom.write_transcript(_timed(meeting, meeting.turns), seconds),
-        Modality.CHAT_PUBLIC: zoom.write_chat(_timed(meeting, meeting.chat)),
-        Modality.META_PARTICIPANT: zoom.write_participants(
+        Modality.TRANSCRIPT: zoom_transcript.write(_timed(meeting, meeting.turns), seconds),
+        Modality.CHAT_PUBLIC: zoom_chat.write(_timed(meeting, meeting.chat)),
+        Modality.META_PARTICIPANT: zoom_participants.write(
             _number(meeting), meeting.title, _stays(meeting)
         ),
-        Modality.META_MEETING: zoom.write_recordings(_recordings(meeting)),
+        Modality.META_MEETING: zoom_recordings.write(_recordings(meeting)),
     }
 
 
@@ -371,26 +382,26 @@ def _number(meeting: DemoMeeting) -> str:
     return f"812 3456 78{meeting.series[1:]}"
 
 
-def _stays(meeting: DemoMeeting) -> list[zoom.ParticipantLine]:
+def _stays(meeting: DemoMeeting) -> list[Stay]:
     zone = ZoneInfo(meeting.timezone)
     join, leave = (
         moment.astimezone(zone).replace(tzinfo=None) for moment in (meeting.start, meeting.end)
     )
     minutes = round((leave - join).total_seconds() / 60)
     return [
-        zoom.ParticipantLine(person.label, person.email, join, leave, minutes, person.guest, "Y")
+        Stay(person.label, person.email, join, leave, minutes, person.guest, "Y")
         for person in meeting.people
     ]
 
 
-def _recordings(meeting: DemoMeeting) -> list[zoom.RecordingFile]:
-    source = zoom.RecordedMeeting(
+def _recordings(meeting: DemoMeeting) -> list[RecordingFile]:
+    source = RecordedMeeting(
         meeting.id, meeting.people[0].subject, meeting.title, meeting.start, meeting.timezone
     )
     return [
-        zoom.RecordingFile(
+        RecordingFile(
             source, f"{meeting.id}-{number}", file_type, kind,
-            zoom.MODALITY_OF_RECORDING_TYPE[kind], "completed",
+            MODALITY_OF_RECORDING_TYPE[kind], "completed",
         )
         for number, (file_type, kind) in enumerate(
             [("M4A", "audio_only"), ("TRANSCRIPT", "audio_transcript"), ("CHAT", "chat_file")]

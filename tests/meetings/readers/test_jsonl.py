@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import Refused
-from harness.meetings import jsonl
 from harness.meetings.formats import READERS
 from harness.meetings.model import Turn
+from harness.meetings.readers import jsonl
+from meetings.readers.files import turns_of
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _TURN = st.tuples(
@@ -33,5 +34,5 @@ def test_what_is_written_is_read(said: list[tuple[str, str, float | None]]) -> N
 def test_broken_rows_are_refused_at_their_line(row: str) -> None:
     good = '{"speaker": "A", "text": "a"}\n'
     with pytest.raises(Refused) as refused:
-        jsonl.read((good + row + "\n").encode())
+        turns_of(jsonl, (good + row + "\n").encode())
     assert (refused.value.code, refused.value.where) == ("PARSE_REFUSED", "line 2")

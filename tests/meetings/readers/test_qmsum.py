@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import Refused
-from harness.meetings import qmsum
 from harness.meetings.model import Turn
+from harness.meetings.readers import qmsum
+from meetings.readers.files import turns_of
 
-FOLDER = Path(__file__).parents[2].parent / "shared" / "data" / "qmsum"
+FOLDER = Path(__file__).parents[3].parent / "shared" / "data" / "qmsum"
 
 
 def _file(*contents: str) -> bytes:
@@ -20,7 +21,7 @@ def _file(*contents: str) -> bytes:
 
 def test_markers_go_and_turns_without_words_are_not_counted() -> None:
     data = _file("{vocalsound} Okay {disfmarker} so", "", "{gap}", "bye")
-    assert qmsum.read(data) == [Turn(0, "PM", "Okay so"), Turn(1, "PM", "bye")]
+    assert turns_of(qmsum, data) == [Turn(0, "PM", "Okay so"), Turn(1, "PM", "bye")]
 
 
 def test_every_file_at_hand_is_read() -> None:
@@ -29,7 +30,7 @@ def test_every_file_at_hand_is_read() -> None:
     files = sorted(FOLDER.glob("*.json"))
     assert len(files) == 138
     for path in files:
-        turns = qmsum.read(path.read_bytes())
+        turns = turns_of(qmsum, path.read_bytes())
         raw = json.loads(path.read_bytes())["meeting_transcripts"]
         assert turns
         assert all("{" not in turn.text and turn.text.strip() for turn in turns)
@@ -55,4 +56,4 @@ def test_series(meeting: str, series: str) -> None:
 )  # fmt: skip
 def test_other_json_is_refused(data: bytes) -> None:
     with pytest.raises(Refused, match="PARSE_REFUSED"):
-        qmsum.read(data)
+        turns_of(qmsum, data)

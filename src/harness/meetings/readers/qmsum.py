@@ -1,11 +1,13 @@
 """QMSum's JSON files (Zhong et al. 2021): AMI, ICSI and committee meetings, without times."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import BinaryIO
 
-from harness.digest import strict_json
 from harness.errors import Refused
 from harness.meetings.model import Turn
+from harness.meetings.strict import json_document
 
 _KEYS = {"topic_list", "general_query_list", "specific_query_list", "meeting_transcripts"}
 _MARKER = re.compile(r"\{[a-z]+\}")  # {disfmarker}, {vocalsound}, {gap}, {pause}, ...
@@ -13,7 +15,13 @@ _AMI = re.compile(r"([A-Z]{2}[0-9]{4})[a-z]")
 _NUMBERED = re.compile(r"([A-Za-z]+)[_-]?[0-9]+[a-z]?")
 
 
-def read(data: bytes) -> list[Turn]:
+def looks(head: str) -> bool:
+    """Whether a file that begins so is one of these."""
+    return re.match(r'\s*\{\s*"(?:topic_list|(?:general|specific)_query_list|meeting_transcripts)"',
+                    head) is not None  # fmt: skip
+
+
+def read(stream: BinaryIO) -> Iterator[Turn]:
     """Read the turns of one meeting; queries and answers about it are not read.
 
     Markers such as ``{vocalsound}`` are taken out and spaces collapsed. Turns without words are
@@ -22,10 +30,7 @@ def read(data: bytes) -> list[Turn]:
     Raises:
         Refused: ``PARSE_REFUSED``, with the entry at fault.
     """
-    try:
-        document = strict_json(data, "QMSum JSON")
-    except Refused as error:
-        raise Refused("PARSE_REFUSED", error.what, error.where, error.remedy) from None
+    document = json_document(stream.read(), "QMSum JSON")
     if not isinstance(document, dict) or not set(document) <= _KEYS:
         raise _refusal("not QMSum's schema", "QMSum JSON")
     entries = document.get("meeting_transcripts")
@@ -33,7 +38,7 @@ def read(data: bytes) -> list[Turn]:
         raise _refusal("no list of turns", "meeting_transcripts")
     turns = (_turn(index, entry) for index, entry in enumerate(entries))
     spoken = (turn for turn in turns if turn.text)
-    return [replace(turn, index=index) for index, turn in enumerate(spoken)]
+    return (replace(turn, index=index) for index, turn in enumerate(spoken))
 
 
 def series_of(meeting_id: str) -> str:

@@ -1,0 +1,76 @@
+"""Zoom's saved chat: four dialects in one file, private messages apart, heads in doubt refused."""
+
+import io
+
+import pytest
+
+from harness.errors import Refused
+from harness.meetings.model import Modality
+from harness.meetings.readers import zoom_saved_chat
+from meetings.readers.files import fixture
+
+PUBLIC, PRIVATE = Modality.CHAT_PUBLIC, Modality.CHAT_PRIVATE
+
+
+def read(text: str, *known: str) -> list[tuple[Modality, str, str]]:
+    found = zoom_saved_chat.read(io.BytesIO(text.encode()), known)
+    return [(kind, turn.speaker, turn.text) for kind, turn in found]
+
+
+def test_the_fixture_has_all_dialects() -> None:
+    data = fixture("zoom_saved_chat_types.txt")
+    assert zoom_saved_chat.looks(data.decode())
+    assert read(data.decode()) == [
+        (PUBLIC, "Ada Example", "old single line"),
+        (PRIVATE, "Ada Example", "private old style"),
+        (PUBLIC, "Ada Example", "type3\ncontinued"),
+        (PUBLIC, "Ada Example", "new style line 1\nline 2"),
+        (PRIVATE, "Ada Example", "secret dm"),
+    ]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_each_kind_of_message_is_numbered_from_0(end: str) -> None:
+    text = end.join(["09:00:00 From A to Everyone:", "\tx", "09:00:01 From A to B(Direct Message):",
+                     "\ty", "09:00:02 From B to Everyone:", "\tz", ""])  # fmt: skip
+    turns = [*zoom_saved_chat.read(io.BytesIO(text.encode()))]
+    assert [(kind, turn.index) for kind, turn in turns] == [(PUBLIC, 0), (PRIVATE, 0), (PUBLIC, 1)]
+    assert turns[1][1].seconds == 9 * 3600 + 1
+
+
+AMBIGUOUS = [
+    "09:00:00\t From  Ada : Smith : hello\n",
+    "09:00:00 From Ada to Bo to Everyone:\n\thello\n",
+]
+
+
+@pytest.mark.parametrize("text", AMBIGUOUS)
+def test_a_head_in_doubt_is_refused_unless_one_name_is_known(text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read("09:00:00 From A to Everyone:\n\tx\n" + text)
+    assert (refused.value.code, refused.value.where) == ("PARSE_REFUSED", "line 3")
+    assert "hello" not in str(refused.value)
+
+
+def test_known_names_decide() -> None:
+    assert read(AMBIGUOUS[0], "Ada", "Bo") == [(PUBLIC, "Ada", "Smith : hello")]
+    assert read(AMBIGUOUS[0], "Ada : Smith") == [(PUBLIC, "Ada : Smith", "hello")]
+    assert read(AMBIGUOUS[1], "Ada to Bo") == [(PUBLIC, "Ada to Bo", "hello")]
+    with pytest.raises(Refused):
+        read(AMBIGUOUS[0], "Ada", "Ada : Smith")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("hello\n", 1),
+        ("09:00:00 From A to Everyone:\nno tab\n", 1),
+        ("09:00:00 From A to Everyone:\n\t \n", 1),
+        ("09:00:00\t From  A  to  B : not said to be private\n", 1),
+        ("09:00:00 From A to Everyone:\n\tx\n09:61:00 From A to Everyone:\n\ty\n", 3),
+    ],
+)
+def test_other_lines_are_refused(text: str, line: int) -> None:
+    with pytest.raises(Refused) as refused:
+        read(text)
+    assert refused.value.where == f"line {line}"

@@ -1,0 +1,155 @@
+"""Every format: what is written is read, by the one reader that its content asks for."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import Refused
+from harness.meetings.formats import FORMATS, HEAD, READERS, format_of
+from harness.meetings.model import Turn
+from harness.meetings.readers import (
+    fireflies,
+    jsonl,
+    meet_chat,
+    meet_entries,
+    meet_transcript,
+    otter,
+    teams_transcript,
+    webex_transcript,
+    zoom_chat,
+    zoom_transcript,
+)
+from meetings.readers.files import FIXTURES, fixture
+
+Writer = Callable[[Iterable[Turn]], bytes]
+WRITERS: dict[str, Writer] = {
+    "zoom-vtt": partial(zoom_transcript.write, end=9e5),
+    "zoom-chat": zoom_chat.write,
+    "teams-vtt": teams_transcript.write,
+    "webex-vtt": webex_transcript.write,
+    "meet-sbv": meet_chat.write,
+    "meet-entries": meet_entries.write,
+    "meet-text": meet_transcript.write,
+    "otter-text": otter.write,
+    "fireflies-json": fireflies.write,
+    "turns-jsonl": jsonl.write,
+}
+MANY_LINES = {"zoom-chat", "teams-vtt", "webex-vtt", "meet-sbv", "meet-entries", "otter-text",
+              "fireflies-json", "turns-jsonl"}  # fmt: skip
+"""Formats whose turns may have several lines."""
+
+WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12)
+LINE = st.lists(WORDS, min_size=1, max_size=4).map(" ".join)
+LABEL = st.lists(
+    st.sampled_from(["Ada", "Bo", "Dr.", "Ÿ", "李", "O'Neil,", "|", "(Guest)", "R&D", "a@b.c"]),
+    min_size=1, max_size=3,
+).map(" ".join)  # fmt: skip
+SPEECH = st.lists(LINE, min_size=1, max_size=3)
+"""Lines, the first of which alone is used where a format has no more."""
+
+
+def turns_for(name: str, said: list[tuple[str, list[str]]]) -> list[Turn]:
+    text = "\n".join if name in MANY_LINES else (lambda lines: lines[0])
+    return [Turn(n, label, text(lines), float(n * 7)) for n, (label, lines) in enumerate(said)]
+
+
+def could_mislead(name: str, turn: Turn) -> bool:
+    """Words that look like the layout itself, as no format can quote them."""
+    lines = turn.text.split("\n")
+    return (
+        ("<" in turn.text and name not in ("teams-vtt", "fireflies-json", "turns-jsonl"))
+        or (name == "otter-text" and any("  " in line for line in lines))
+        or (name == "meet-sbv" and ": " in turn.speaker)
+    )
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_is_written_is_read_by_the_reader_that_its_content_asks_for(name: str) -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.tuples(LABEL, SPEECH), min_size=1, max_size=5))
+    def check(said: list[tuple[str, list[str]]]) -> None:
+        turns = turns_for(name, said)
+        if any(could_mislead(name, turn) for turn in turns):
+            return
+        data = WRITERS[name](turns)
+        assert READERS[name](data) == turns
+        assert READERS[name](b"\xef\xbb\xbf" + data) == turns
+        assert format_of(data[:HEAD]) == name
+
+    check()
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_where_the_file_is_cut_between_reads_does_not_matter(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [("Ada", ["one two", "three"]), ("李 (Guest)", ["vier — fünf 😅"]), ("Bo", ["six"])]
+    turns = turns_for(name, said * 9)
+    data = WRITERS[name](turns)
+    monkeypatch.setattr("harness.meetings.strict.OPENING", 64)
+    for size in (1, 2, 3, 7, 64):
+        monkeypatch.setattr("harness.meetings.strict.CHUNK", size)
+        assert list(FORMATS[name].read(io.BytesIO(data))) == turns
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("data", [b"", b"\x00", b"hello\n", b"\xff\xfe", b"WEBVTT", b"{}", b"[]"])
+def test_other_files_are_refused_or_hold_nothing(name: str, data: bytes) -> None:
+    with contextlib.suppress(Refused):
+        assert READERS[name](data) == []
+
+
+FIXTURE_FORMATS = {
+    "arrow.vtt": ("zoom-vtt", ["Ada", ""]),
+    "bad_time.vtt": ("zoom-vtt", 4),
+    "blank_in_cue.vtt": ("zoom-vtt", 7),
+    "bom_crlf_note.vtt": ("named-vtt", ["Ada"]),
+    "colon_name.vtt": ("zoom-vtt", ["Dr. A", "10:30 Meeting"]),
+    "cp1252.vtt": ("zoom-vtt", 5),
+    "gt_voice.vtt": ("teams-vtt", 4),
+    "meet_chat.sbv": ("meet-sbv", ["Ada Example", "Bo"]),
+    "otter.txt": ("otter-text", ["Ada Example", "Unknown Speaker", "Ada"]),
+    "overlap.vtt": ("zoom-vtt", ["Ada", "Bo"]),
+    "reuse_id.vtt": ("named-vtt", ["Ada", "Bo"]),
+    "teams_unattributed.vtt": ("teams-vtt-unattributed", ["", ""]),
+    "teams_voice.vtt": ("teams-vtt", ["John Smith", "O'Neil, Jane (Guest)", "Mary", "Bob"]),
+    "zoom_basic.vtt": ("zoom-vtt", ["Ada Example", "Bo Sample | Org", ""]),
+    "zoom_cloud_chat.txt": (
+        "zoom-chat", ["Ada Example", "Bo Sample | Org", "Cy Guest", "Dee: Colon"],
+    ),
+}  # fmt: skip
+"""Format of each shared fixture that has turns, and its speakers or the line it is refused at."""
+NO_TURNS = {
+    "NOTICE.txt", "teams_attendance_utf16.csv", "zoom_participants.csv",
+    "zoom_recordings_api.json", "zoom_saved_chat_types.txt", "zoom_timeline.json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FIXTURE_FORMATS)
+def test_a_fixture_is_read_or_refused_as_the_notes_say(file: str) -> None:
+    data = fixture(file)
+    name, wanted = FIXTURE_FORMATS[file]
+    assert format_of(data) == name
+    if isinstance(wanted, int):
+        with pytest.raises(Refused) as refused:
+            READERS[name](data)
+        assert (refused.value.code, refused.value.where) == ("PARSE_REFUSED", f"line {wanted}")
+    else:
+        assert [turn.speaker for turn in READERS[name](data)] == wanted
+
+
+def test_every_fixture_is_spoken_of() -> None:
+    if not FIXTURES.is_dir():
+        pytest.skip(f"no {FIXTURES}")
+    assert {path.name for path in FIXTURES.iterdir()} == {*FIXTURE_FORMATS} | NO_TURNS
+
+
+@pytest.mark.parametrize("file", sorted(NO_TURNS))
+def test_files_without_turns_are_of_no_format_of_turns(file: str) -> None:
+    with pytest.raises(Refused, match="CONTENT_FORMAT_UNKNOWN"):
+        format_of(fixture(file))
