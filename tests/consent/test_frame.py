@@ -24,7 +24,7 @@ from harness.consent.records import (
 )
 from harness.meetings.model import Modality
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 IDS = [f"m{n}" for n in range(5)]
 LABELS = ["Ada", "ADA", "Bo", "ada ", "Ąda", "\u0410da", "Bo | x", "bo|X"]
@@ -71,8 +71,8 @@ def frames(draw: st.DrawFn) -> dict[str, list[Any]]:
             for (m, kind), made in files.items()
         ],
         "split": [
-            SplitRow(m, f"s{ids.index(m) % 2}", draw(st.sampled_from(ARMS)))
-            for m in draw(st.lists(ids_, unique=True, max_size=3))
+            SplitRow(m, "s0", draw(st.sampled_from(ARMS)))
+            for m in draw(st.lists(ids_ | st.just("m99"), unique=True, max_size=3))
         ],
     }  # fmt: skip
 
@@ -98,7 +98,9 @@ def test_rows_are_joined_to_their_meetings(rows: dict[str, list[Any]]) -> None:
     assert frame.roster.array("label").to_pylist() == [row.label for row in people]
     assert frame.meeting.tolist() == [ids.index(row.meeting_id) for row in people]
     assert frame.content_meeting.tolist() == [ids.index(r.meeting_id) for r in rows["content"]]
-    assert frame.arm_meeting.tolist() == [ids.index(r.meeting_id) for r in rows["split"]]
+    assert frame.arm_meeting.tolist() == [
+        ids.index(r.meeting_id) if r.meeting_id in ids else -1 for r in rows["split"]
+    ]
     arms = {row.meeting_id: ARMS.index(row.arm) for row in rows["split"]}
     assert frame.arm.tolist() == [arms.get(name, len(ARMS)) for name in ids]
     assert frame.start.tolist() == [microseconds(row.start) for row in rows["meetings"]]
@@ -168,3 +170,11 @@ def test_places_are_those_of_each_row_and_of_all_rows_of_a_meeting(
     ]
     assert len({*sets}) == len(sets) or not people
     assert frame_of(rows | {"participants": []}).place_sets[1] == [frozenset()]
+
+
+def test_a_bare_frame_has_meetings_alone() -> None:
+    frame = Frame.bare(to_arrow(MeetingRow, [MEETING]))
+    assert (frame.roster.size, frame.content.size) == (0, 0)
+    assert frame.arm.tolist() == [len(ARMS)]
+    assert {*frame.roster.table.column_names} >= {"subject_key", "label", "jurisdictions"}
+    assert {*frame.content.table.column_names} >= {"modality", "sha256"}

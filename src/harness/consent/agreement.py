@@ -5,7 +5,7 @@ holds. Conditions that depend on the event alone are worked out once for each ev
 each pair of a roster row and an event of its subject.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from harness.consent.columns import (
     DAY,
     Columns,
     Numbers,
+    blocks,
     coupled,
     microseconds,
     numbered,
@@ -126,7 +127,8 @@ class Agreement:
         """
         found, open_ = self._by_latest(rows)
         left = np.flatnonzero(open_)
-        for start, end in self._blocks(rows[left]):
+        sizes = self.attendance.last[rows[left]] - self.attendance.first[rows[left]]
+        for start, end in blocks(sizes, PAIRS_AT_ONCE):
             found[left[start:end]] = Pairs.of(self, rows[left[start:end]]).codes()
         return found
 
@@ -158,15 +160,6 @@ class Agreement:
         """The events, as rows of the frame, that the codes of some roster rows come from."""
         pairs = Pairs.of(self, rows)
         return np.unique(pairs.event[pairs.decisive()])
-
-    def _blocks(self, rows: Numbers) -> Iterator[tuple[int, int]]:
-        counts = np.cumsum(self.attendance.last[rows] - self.attendance.first[rows])
-        start = 0
-        while start < len(rows):
-            before = counts[start - 1] if start else 0
-            end = max(start + 1, int(np.searchsorted(counts, before + PAIRS_AT_ONCE, "right")))
-            yield start, end
-            start = end
 
     @property
     def log(self) -> Events:

@@ -6,7 +6,7 @@ their bytes, times are microseconds since 1970 in UTC.
 
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +23,7 @@ from harness.consent.records import Key, Sha256, hints
 TIME = pa.timestamp("us", tz="UTC")
 DAY = 86_400 * 10**6  # microseconds
 Numbers = npt.NDArray[np.int64]
+_BITS = 62
 
 
 def schema_of(kind: type[Any]) -> pa.Schema:
@@ -165,6 +166,52 @@ def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
     total = int(lengths.sum())
     begins = np.cumsum(lengths) - lengths
     return np.arange(total) - np.repeat(begins - starts, lengths)
+
+
+def blocks(sizes: Numbers, most: int) -> Iterator[tuple[int, int]]:
+    """Cut rows into runs of about equal size.
+
+    Args:
+        sizes: of each row.
+        most: what the sizes of a run may sum to, unless it is of one row.
+
+    Returns:
+        The first row of each run, and the row after its last.
+    """
+    ends, start = np.cumsum(sizes), 0
+    while start < len(sizes):
+        before = int(ends[start - 1]) if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, before + most, "right")))
+        yield start, end
+        start = end
+
+
+def word_sets(
+    owners: Numbers, codes: Numbers, words: Sequence[str | None], size: int
+) -> tuple[Numbers, list[frozenset[str]]]:
+    """The set of words of each owner, as the number of a set among the different sets.
+
+    Args:
+        owners: of each item of some lists, whose it is.
+        codes: of each item, its word's place in ``words``.
+        words: the different words.
+        size: how many owners there are.
+    """
+    of, kinds = np.zeros(size, np.int64), [frozenset[str]()]
+    for start in range(0, len(words), _BITS):  # sets are merged word by word of so many bits
+        here = (codes >= start) & (codes < start + _BITS)
+        bits = np.zeros(size, np.int64)
+        np.bitwise_or.at(bits, owners[here], np.int64(1) << (codes[here] - start))
+        which, masks = numbered(bits)
+        of, pairs = numbered(coupled(of, which, len(masks)))
+        named = [_named(mask, words[start : start + _BITS]) for mask in masks.to_pylist()]
+        both = zip(*uncoupled(pairs.to_numpy(), len(masks)), strict=True)
+        kinds = [kinds[before] | named[here] for before, here in both]
+    return of, kinds
+
+
+def _named(mask: int, words: Sequence[str | None]) -> frozenset[str]:
+    return frozenset(str(word) for place, word in enumerate(words) if mask >> place & 1)
 
 
 def numbered(values: pa.Array | npt.NDArray[Any]) -> tuple[Numbers, pa.Array]:

@@ -3,7 +3,6 @@
 Rows are joined by number: a meeting is its row in ``meetings``, a person a row of the roster.
 """
 
-from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import TypeAlias
 from zoneinfo import available_timezones
@@ -21,6 +20,7 @@ from harness.consent.columns import (
     schema_of,
     to_arrow,
     uncoupled,
+    word_sets,
 )
 from harness.consent.head import TABLES, Tables
 from harness.consent.labels import compared
@@ -191,29 +191,8 @@ class Frame:
         """
         codes, places = self.roster.items("jurisdictions")
         owners = self.roster.owners("jurisdictions")
-        of_rows = _sets(owners, codes, places, self.roster.size)
-        return *of_rows, *_sets(self.meeting[owners], codes, places, self.meetings.size)
-
-
-def _sets(
-    owners: Numbers, codes: Numbers, words: Sequence[str | None], size: int
-) -> tuple[Numbers, list[frozenset[str]]]:
-    """The set of words of each owner, as the number of a set among the different sets."""
-    of, kinds = np.zeros(size, np.int64), [frozenset[str]()]
-    for start in range(0, len(words), _BITS):  # sets are merged word by word of so many bits
-        here = (codes >= start) & (codes < start + _BITS)
-        bits = np.zeros(size, np.int64)
-        np.bitwise_or.at(bits, owners[here], np.int64(1) << (codes[here] - start))
-        which, masks = numbered(bits)
-        of, pairs = numbered(coupled(of, which, len(masks)))
-        named = [_named(mask, words[start : start + _BITS]) for mask in masks.to_pylist()]
-        both = zip(*uncoupled(pairs.to_numpy(), len(masks)), strict=True)
-        kinds = [kinds[before] | named[here] for before, here in both]
-    return of, kinds
-
-
-def _named(mask: int, words: Sequence[str | None]) -> frozenset[str]:
-    return frozenset(str(word) for place, word in enumerate(words) if mask >> place & 1)
+        of_rows = word_sets(owners, codes, places, self.roster.size)
+        return *of_rows, *word_sets(self.meeting[owners], codes, places, self.meetings.size)
 
 
 @cache
@@ -222,4 +201,3 @@ def _zones() -> frozenset[str]:
 
 
 _TABLES = ("meetings", "participants", "content", "split")
-_BITS = 62

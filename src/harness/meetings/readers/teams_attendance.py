@@ -1,0 +1,142 @@
+"""Microsoft Teams' attendance lists: UTF-16 tables set apart by tabs, in the organiser's language.
+
+Two layouts: the list that was saved during the meeting, ``Full Name, User Action, Timestamp``, whose
+header may be missing and whose words are in many languages, so that columns are told by what
+stands in them; and the report after it, in sections, of which the participants' has a column of
+e-mail addresses. Times are local without zone, and day and month may stand in either order: where
+no date of the file tells which, no time is given.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from harness.meetings.strict import decode, refusal, table_rows
+
+_TIME = re.compile(
+    r"(\d{1,4})[./-](\d{1,2})[./-](\d{2,4}),? (\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([AaPp])\.?[Mm]\.?)?"
+)
+_REMEDY = "save the attendance list from Teams again"
+_LIST = 3
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Attendee:
+    """Somebody who was there.
+
+    Attributes:
+        label: display name, with ``(Guest)`` and the like as exported.
+        email: empty where the list has none.
+        times: local, of each row about the person; empty where day and month are in doubt.
+    """
+
+    label: str
+    email: str
+    times: tuple[datetime, ...]
+
+
+def looks(head: bytes) -> bool:
+    """Whether a file that begins so is one of these."""
+    return head[:2] == b"\xff\xfe" and b"\t\x00" in head
+
+
+def read(data: bytes) -> list[Attendee]:
+    """Read an attendance list; rows of one name and address are one person.
+
+    Raises:
+        Refused: ``PARSE_REFUSED`` with a line number.
+    """
+    rows = [(line, row) for line, row in table_rows(_text(data), "\t") if any(row)]
+    people = _report(rows) if any(len(row) > _LIST for _, row in rows) else _list(rows)
+    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for line, label, email, times in people:
+        if not label.strip():
+            raise refusal("a person without a name", line, _REMEDY)
+        found.setdefault((label, email.casefold()), []).extend((line, time) for time in times)
+    every = [time for times in found.values() for time in times]
+    order = _day_first(every)
+    return [
+        Attendee(label, email, tuple(_moment(line, time, order) for line, time in times)
+                 if order is not None else ())
+        for (label, email), times in found.items()
+    ]  # fmt: skip
+
+
+_Row = tuple[int, list[str]]
+_Person = tuple[int, str, str, list[str]]
+
+
+def _text(data: bytes) -> str:
+    if data[:2] != b"\xff\xfe":
+        return decode(data)
+    try:
+        return data[2:].decode("utf-16-le")
+    except UnicodeDecodeError:
+        raise refusal("not UTF-16", 1, _REMEDY) from None
+
+
+def _list(rows: Sequence[_Row]) -> Iterator[_Person]:
+    """The list that was saved during the meeting."""
+    for place, (line, row) in enumerate(rows):
+        if len(row) != _LIST:
+            raise refusal(f"{len(row)} fields, not {_LIST}", line, _REMEDY)
+        if _TIME.fullmatch(row[2]):
+            yield line, row[0], "", [row[2]]
+        elif place:
+            raise refusal("a time that cannot be read", line, _REMEDY)
+
+
+def _report(rows: Sequence[_Row]) -> Iterator[_Person]:
+    """The section of participants of a report: from its header to the next section's title."""
+    start = next((n for n, (_, row) in enumerate(rows) if _is_header(rows, n, row)), None)
+    if start is None:
+        raise refusal("no participants with addresses", 1, _REMEDY)
+    width = len(rows[start][1])
+    (column,) = _address_columns(rows, start)
+    for line, row in rows[start + 1 :]:
+        if len([cell for cell in row if cell]) == 1:
+            return
+        if len(row) != width:
+            raise refusal(f"{len(row)} fields, not {width}", line, _REMEDY)
+        times = [cell for cell in row[1:] if _TIME.fullmatch(cell)]
+        yield line, row[0], row[column], times
+
+
+def _is_header(rows: Sequence[_Row], place: int, row: Sequence[str]) -> bool:
+    """Whether a row heads people: no time and no address in it, one column of addresses below."""
+    plain = not any(_TIME.fullmatch(cell) or _ADDRESS.fullmatch(cell) for cell in row)
+    return len(row) > _LIST and plain and len(_address_columns(rows, place)) == 1
+
+
+def _address_columns(rows: Sequence[_Row], place: int) -> list[int]:
+    """Columns of the row below a header that hold an address, the first of several equal ones."""
+    below = rows[place + 1][1] if place + 1 < len(rows) else []
+    found = [n for n, cell in enumerate(below) if _ADDRESS.fullmatch(cell)]
+    return found[:1] if len({below[n] for n in found}) == 1 else found
+
+
+def _day_first(times: Sequence[tuple[int, str]]) -> bool | None:
+    """Whether the day stands before the month; None where nothing tells."""
+    parts = [match.groups() for _, time in times if (match := _TIME.fullmatch(time))]
+    if any(len(first) == 4 for first, *_ in parts):
+        return False
+    if any(int(first) > 12 for first, *_ in parts):
+        return True
+    return False if any(int(second) > 12 for _, second, *_ in parts) else None
+
+
+def _moment(line: int, text: str, day_first: bool) -> datetime:
+    match = _TIME.fullmatch(text)
+    first, second, third, hour, minute, rest, half = match.groups() if match else ("",) * 7
+    if len(first) == 4:
+        year, month, day = first, second, third
+    else:
+        year, month, day = third, *((second, first) if day_first else (first, second))
+    hours = int(hour) % 12 + 12 * (half in "pP") if half else int(hour)
+    try:
+        return datetime(int(year) + 2000 * (len(year) == 2), int(month), int(day), hours,
+                        int(minute), int(rest or 0))  # fmt: skip
+    except ValueError:
+        raise refusal("a time that there is not", line, _REMEDY) from None
