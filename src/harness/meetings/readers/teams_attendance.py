@@ -1,8 +1,8 @@
 """Microsoft Teams' attendance lists: UTF-16 tables set apart by tabs, in the organiser's language.
 
-Two layouts: the list that was saved during the meeting, ``Full Name, User Action, Timestamp``, whose
-header may be missing and whose words are in many languages, so that columns are told by what
-stands in them; and the report after it, in sections, of which the participants' has a column of
+Two layouts. The list that was saved during the meeting, ``Full Name, User Action, Timestamp``: its
+header may be missing, and its words are in many languages, so columns are told by what
+stands in them. The report after it, in sections, of which the participants' has a column of
 e-mail addresses. Times are local without zone, and day and month may stand in either order: where
 no date of the file tells which, no time is given.
 """
