@@ -1,10 +1,11 @@
 """Numbers that stand for pairs, runs of rows and sets of words, beside plain loops."""
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.consent.columns import blocks, coupled, uncoupled, word_sets
+from harness.consent.columns import blocks, coupled, fixed_numbers, uncoupled, word_sets
 
 PAIRS = st.integers(1, 5).flatmap(
     lambda size: st.tuples(
@@ -50,3 +51,10 @@ def test_the_words_of_each_owner_are_one_of_the_different_sets(
         frozenset(WORDS[word] for owner, word in items if owner == one) for one in range(5)
     ]
     assert len({*sets}) == len(sets)
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), max_size=5), st.integers(0, 5))
+def test_fixed_values_are_their_bytes_also_in_a_slice(values: list[bytes], first: int) -> None:
+    found = fixed_numbers(pa.array(values, pa.binary(16))[first:], 2)
+    assert found.shape == (len(values[first:]), 2)
+    assert [row.tobytes() for row in found] == values[first:]

@@ -1733,7 +1733,7 @@ def edges(world: World, seed: int) -> Iterator[World]:
         world: any.
         seed: which four of the edges.
     """
-    now, tick = moment(world.now), timedelta(microseconds=1)
+    now, tick = moment(world.now), TICK
     oldest = now - timedelta(days=world.head["defaults"]["max_consent_age_days"])
     starts = [row["start"] for row in world.tables["meetings"]]
     first = moment(starts[seed % len(starts)]) if starts else now
@@ -1760,6 +1760,15 @@ def edges(world: World, seed: int) -> Iterator[World]:
     ]  # fmt: skip
     for place in range(4):
         yield _with_last(world, listed[(seed * 4 + place) % len(listed)])
+    yield replace(world, request=world.request | {"recipients": []})
+    given_at = [event["event_time"] for event in world.tables["consent"]]
+    told = moment(given_at[seed % len(given_at)]) if given_at else now
+    dates = {
+        "disclosed_at": stamp(told + (seed % 3 - 1) * TICK),
+        "effective_from": stamp(now + (seed % 3 - 1) * TICK if seed % 2 else told),
+    }
+    policies = [policy | dates for policy in world.tables["policies"]]
+    yield replace(world, tables=world.tables | {"policies": policies})
 
 
 def _with_last(world: World, changes: Row) -> World:
@@ -1787,6 +1796,11 @@ def _mended(event: Row) -> Row:
     return event | late | {"scope": scope}
 
 
+TICK = timedelta(microseconds=1)
+SPANS = ((-9, 9), (-9, 1), (-9, 0), (0, 9), (1, 9))
+"""From when to when a rule holds, in ticks beside the clock."""
+
+
 def many_rules(world: World, seed: int) -> World:
     """The world with two rules of each kind about it, whose scopes name some meetings or all.
 
@@ -1799,11 +1813,14 @@ def many_rules(world: World, seed: int) -> World:
     kinds = sorted({row["modality"] for row in tables["content"]} | {"audio"})
     rules = []
     for kind, values in _excludable(tables).items():
-        for value in rng.sample(values, min(2, len(values))):
+        for value in rng.sample(values, min(3, len(values))):
             rule = a_rule(kind, value, moment(world.now)) | {"rule_id": f"y{len(rules)}"}
             some = rng.sample([*ids, "m9"], rng.randint(1, len(ids) + 1))
             rule["scope"]["meetings"] = rng.choice((["*"], some, some, ["*", *some]))
             rule["scope"]["modalities"] = rng.choice((["*"], [rng.choice(kinds)]))
+            begin, end = (moment(world.now) + n * TICK for n in rng.choice(SPANS))
+            rule["effective_from"] = stamp(begin)
+            rule["effective_until"] = rng.choice((None, stamp(end)))
             rules.append(rule)
     rng.shuffle(rules)
     return replace(world, tables=tables | {"exclusions": [*tables["exclusions"], *rules]})
@@ -1815,7 +1832,16 @@ def _excludable(tables: dict[str, list[Row]]) -> dict[str, list[str]]:
              for kind in ("meeting", "series", "account")}  # fmt: skip
     found |= {
         "tag": [tag for row in tables["meetings"] for tag in row["tags"]],
-        "date_range": [f"{row['start']}/{row['end']}" for row in tables["meetings"]],
+        "date_range": [
+            f"{stamp(first)}/{stamp(last)}"
+            for start, end in ((moment(r["start"]), moment(r["end"])) for r in tables["meetings"])
+            for first, last in (
+                (start - DAY, start),
+                (end, end + DAY),
+                (start - DAY, start + TICK),
+                (end + TICK, end + DAY),
+            )
+        ],
         "modality": [row["modality"] for row in tables["content"]],
         "jurisdiction": [place for row in tables["participants"] for place in row["jurisdictions"]],
         "file": [row["sha256"] for row in tables["content"]],

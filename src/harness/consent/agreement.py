@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from harness.consent.attendance import Attendance
 from harness.consent.bits import PERSON, Codes, Mask
@@ -20,6 +21,7 @@ from harness.consent.columns import (
     Numbers,
     blocks,
     coupled,
+    fixed_numbers,
     microseconds,
     numbered,
     ranges,
@@ -203,6 +205,14 @@ class Agreement:
         only = (listed > 0) & ((listed & ~recording) == 0)
         return np.asarray(only & (self.use.operation not in _RECORDING))
 
+    @cached_property
+    def _spares_a_recipient(self) -> Mask:
+        """Whether somebody who is to receive is not among the recipients that it lists."""
+        spares = np.zeros(self._events.size, bool)
+        for name in self.use.request.recipients:
+            spares |= ~self._events.has("recipients", name)
+        return spares
+
     def _gaps(self, only: Mask) -> Codes:
         events, request = self._events, self.use.request
         found = {
@@ -211,9 +221,8 @@ class Agreement:
             "OPERATION_NOT_COVERED": ~self._covered & ~only,
         }
         if not self.recording_axis:
-            unknown = [~events.has("recipients", name) for name in request.recipients]
             found |= {
-                "RECIPIENT_NOT_COVERED": np.logical_or.reduce(unknown or [only & False]),
+                "RECIPIENT_NOT_COVERED": self._spares_a_recipient,
                 "PURPOSE_RECORDING_ONLY": only,
                 "PURPOSE_NOT_COVERED": ~events.has("purposes", request.purpose) & ~only,
             }
@@ -258,10 +267,10 @@ class Agreement:
     def _other_text(self, digests: Sequence[bytes | None], which: Numbers) -> Mask:
         """Whether the text that was shown is not that of the policy; where there is a policy."""
         known = np.array([digest is not None for digest in digests])
-        recorded = np.frombuffer(b"".join(d or bytes(32) for d in digests), np.uint64)
+        recorded = fixed_numbers(pa.array([d or bytes(32) for d in digests], pa.binary(32)), 4)
         stated = self.log.notice_digests
         other = np.zeros(len(which), bool)
-        for place, words in enumerate(recorded.reshape(-1, 4).T):
+        for place, words in enumerate(recorded.T):
             other |= stated[:, place] != words[which]
         return np.asarray(other & known[which])
 

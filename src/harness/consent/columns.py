@@ -242,6 +242,17 @@ def uncoupled(pairs: Numbers, size: int) -> tuple[Numbers, Numbers]:
     return np.divmod(pairs, max(size, 1))
 
 
+def fixed_numbers(values: pa.Array, width: int) -> Numbers:
+    """The bytes of values of one size as rows of numbers, which equal values share.
+
+    Args:
+        values: a column of fixed binary values, none of them null.
+        width: how many numbers of eight bytes a value has.
+    """
+    raw = np.frombuffer(values.buffers()[1] or b"", np.int64)
+    return raw[width * values.offset :][: width * len(values)].reshape(len(values), width)
+
+
 def letters(words: pa.Array) -> tuple[npt.NDArray[np.uint8], Numbers]:
     """The bytes of all words, one after another, and where each word ends, from a zero on."""
     ends = np.frombuffer(words.buffers()[1], np.int32)[words.offset :][: len(words) + 1]

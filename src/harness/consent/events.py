@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.consent.bits import PERSON, Codes, Mask
-from harness.consent.columns import Columns, Numbers, to_arrow
+from harness.consent.columns import Columns, Numbers, fixed_numbers, to_arrow
 from harness.consent.jurisdiction import STRENGTH
 from harness.consent.modality import BIT, OPERATION_BIT
 from harness.consent.records import ConsentEvent, Delegation, State
@@ -96,11 +95,9 @@ class Events:
         return np.asarray(self.columns.mapped("consent_type", strength, 0, np.int8))
 
     @cached_property
-    def notice_digests(self) -> npt.NDArray[np.uint64]:
+    def notice_digests(self) -> Numbers:
         """Digest of the text that was shown, as four numbers."""
-        digests = self.columns.array("notice.sha256")
-        words = np.frombuffer(digests.buffers()[1] or b"", np.uint64)
-        return words[4 * digests.offset : 4 * (digests.offset + len(digests))].reshape(-1, 4)
+        return fixed_numbers(self.columns.array("notice.sha256"), 4)
 
     @cached_property
     def by_others(self) -> Mask:
@@ -143,9 +140,8 @@ _MODALITIES = {str(modality): bit for modality, bit in BIT.items()}
 
 def halves(keys: pa.Array) -> tuple[Numbers, Numbers]:
     """The sixteen bytes of each key as two numbers, which equal keys share."""
-    raw = np.frombuffer(keys.cast(KEY).buffers()[1] or b"", np.int64)
-    pairs = raw[2 * keys.offset : 2 * (keys.offset + len(keys))].reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
+    first, second = fixed_numbers(keys.cast(KEY), 2).T
+    return first, second
 
 
 def _by_subject(events: Columns) -> tuple[Columns, Numbers]:
