@@ -35,6 +35,7 @@ COMMANDS = {
     "run": "gate, train, probe and report in one go",
 }
 TOOLS = {
+    "import": ("turn exports into a content store and a draft", "harness.intake.command"),
     "explain": ("say why a meeting was admitted or denied", "harness.consent.explain"),
     "manifest": ("make, lint, sign, compare and trust manifests", "harness.consent.desk"),
 }
@@ -103,7 +104,7 @@ def usage() -> str:
     return (
         "harness: consent-gated fine-tuning on meetings, and proof of what the model kept\n\n"
         f"usage: harness COMMAND [group=option] [key=value] [-m]\n\n{rows}\n\n"
-        "harness COMMAND --help lists its groups and settings; explain and manifest have flags.\n"
+        "harness COMMAND --help lists its groups and settings; the tools have flags.\n"
         'eval "$(harness -sc install=bash)" completes commands, groups and keys (also zsh, fish).\n'
         "HARNESS_DEBUG=1 shows the traceback of an internal error."
     )

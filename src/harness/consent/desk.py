@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.consent import drafting, material, withdrawals
+from harness.consent.aliases import SIGNATURE, sign_aliases
 from harness.consent.authoring import Draft
 from harness.consent.differences import differences
 from harness.consent.head import COPIES, INDEX_LIMIT, LogHead
@@ -79,6 +80,9 @@ def _commands() -> dict[str, tuple[Callable[[argparse.Namespace], int], _Take, s
         "new": (_new, _new_takes, "write an empty draft with the strictest terms"),
         "lint": (_lint, _lint_takes, "list every error and warning by file, row and field"),
         "sign": (_sign, _sign_takes, "sign a draft as the next epoch of a manifest"),
+        "sign-aliases": (
+            _sign_aliases, _sign_aliases_takes, "sign the labels that stand for people in an import"
+        ),
         "diff": (_diff, _diff_takes, "compare two signed manifests by terms and rows"),
         "log": (_log, _log_takes, "add withdrawals to a log, or say anew that these are all"),
         "trust-first": (
@@ -115,6 +119,12 @@ def _sign_takes(command: _Parser) -> None:
                          "docs/copies.md says what to weigh")  # fmt: skip
     _add_trust(command)
     command.add_argument("--hours", type=float, default=24.0, help="how long it holds (default 24)")
+
+
+def _sign_aliases_takes(command: _Parser) -> None:
+    command.add_argument("aliases", type=Path,
+                         help='a JSON object a line: {"series_id", "label", "emails"}')  # fmt: skip
+    _add(command, "--key", "private keys of the role manifest", nargs="+", required=True)
 
 
 def _diff_takes(command: _Parser) -> None:
@@ -236,6 +246,12 @@ def _old_index(folder: Path) -> bytes | None:
         return read_once(folder, COPIES, INDEX_LIMIT, "MANIFEST")
     except Refused:
         return None
+
+
+def _sign_aliases(arguments: argparse.Namespace) -> int:
+    count = sign_aliases(arguments.aliases, [load_key(path) for path in arguments.key])
+    print(f"{count} aliases signed: {arguments.aliases}{SIGNATURE}")
+    return ExitCode.DONE
 
 
 def _diff(arguments: argparse.Namespace) -> int:

@@ -396,8 +396,10 @@ def _stays(meeting: DemoMeeting) -> list[Stay]:
 
 def _recordings(meeting: DemoMeeting) -> list[RecordingFile]:
     source = RecordedMeeting(
-        meeting.id, meeting.people[0].subject, meeting.title, meeting.start, meeting.timezone
-    )
+        meeting.id, meeting.people[0].subject, meeting.title, meeting.start, meeting.timezone,
+        number=_number(meeting).replace(" ", ""),
+        minutes=round((meeting.end - meeting.start).total_seconds() / 60),
+    )  # fmt: skip
     return [
         RecordingFile(
             source, f"{meeting.id}-{number}", file_type, kind,

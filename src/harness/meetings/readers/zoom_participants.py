@@ -56,10 +56,12 @@ class Report:
 
     Attributes:
         number: numeric id of the meeting, as digits; empty where there is no summary.
+        host: address of the host; empty likewise.
         stays: in the order of the file.
     """
 
     number: str
+    host: str
     stays: tuple[Stay, ...]
 
 
@@ -76,7 +78,7 @@ def read(data: bytes) -> Report:
         Refused: ``PARSE_REFUSED`` with a line number.
     """
     rows = [*table_rows(decode(data))]
-    number, rest = _summary(rows)
+    number, host, rest = _summary(rows)
     if not rest:
         raise refusal("no participants", 1)
     (line, head), *people = rest
@@ -84,7 +86,7 @@ def read(data: bytes) -> Report:
     required = {name.casefold() for name in _COLUMNS} - _CONSENT
     if not required <= {*names} <= required | _OPTIONAL or len({*names}) < len(names):
         raise refusal("unknown columns", line, "use Zoom's participants report")
-    return Report(number, tuple(_stay(at, names, row) for at, row in people))
+    return Report(number, host, tuple(_stay(at, names, row) for at, row in people))
 
 
 def write(number: str, topic: str, people: Iterable[Stay]) -> bytes:
@@ -109,16 +111,16 @@ def write(number: str, topic: str, people: Iterable[Stay]) -> bytes:
 _Rows = Sequence[tuple[int, list[str]]]
 
 
-def _summary(rows: _Rows) -> tuple[str, _Rows]:
-    """The meeting's number, and the rows after the summary block, if there is one."""
+def _summary(rows: _Rows) -> tuple[str, str, _Rows]:
+    """The meeting's number, its host, and the rows after the summary block, if there is one."""
     if not rows or tuple(rows[0][1]) != _SUMMARY:
-        return "", rows
+        return "", "", rows
     if len(rows) < 4 or len(rows[1][1]) != len(_SUMMARY) or rows[2][1]:
         raise refusal("no summary of one row before a blank one", 2, "export with meeting data")
     number = rows[1][1][0].replace(" ", "").replace("-", "")
     if not (number.isascii() and number.isdigit()):
         raise refusal("a meeting id that is no number", 2)
-    return number, rows[3:]
+    return number, rows[1][1][4], rows[3:]
 
 
 def _stay(line: int, names: Sequence[str], row: Sequence[str]) -> Stay:

@@ -121,6 +121,8 @@ def write(files: Iterable[RecordingFile]) -> bytes:
         "uuid": meeting.uuid, "host_id": meeting.host_id, "topic": meeting.topic, "type": 8,
         "start_time": f"{meeting.start.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "timezone": meeting.timezone,
+        **({"id": meeting.number} if meeting.number else {}),
+        **({"duration": meeting.minutes} if meeting.minutes is not None else {}),
         "recording_files": [
             {"id": file.id, "meeting_id": meeting.uuid, "file_type": file.file_type,
              "recording_type": file.recording_type, "status": file.status}

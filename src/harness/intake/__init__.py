@@ -1,0 +1,1 @@
+"""Exports become a content store and the draft of a manifest, for people to complete."""
