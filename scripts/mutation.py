@@ -60,7 +60,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "demands": (),
     "events": ("test_events.py", "test_explain.py"),
-    "exclusion": ("test_explain.py",),
+    "exclusion": (
+        "test_exclusion.py::test_a_rule_names_meetings_whatever_their_ids",
+        "test_worlds.py::test_a_rule_about_a_file_that_is_several_kinds_of_content",
+        "test_explain.py",
+    ),
     "frame": ("test_frame.py",),
     "jurisdiction": (),
     "labels": ("test_labels.py",),

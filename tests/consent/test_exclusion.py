@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
+from consent.test_frame import MEETING, START, frame_of
 from harness.config import Config
 from harness.consent import gate
+from harness.consent.bits import MEETING as MEETING_CODES
+from harness.consent.exclusion import Counting, Exclusions
 from harness.consent.records import ALL, ExclusionRule, RuleKind, RuleScope, RuleSource
+from harness.meetings.model import Modality
 
 World = Any
 
@@ -37,3 +41,13 @@ def test_a_rule_reaches_whom_it_means(
     rows = gate.decide(world.sign(), Config(), world.now).rows.to_pylist()
     codes = {code for row in rows if row["meeting_id"] == "m0" for code in row["codes"]}
     assert (f"EXCLUDED_{kind.upper()}" in codes) is excluded
+
+
+@pytest.mark.parametrize("name", ["!before", "m", "~after"])
+def test_a_rule_names_meetings_whatever_their_ids(name: str) -> None:
+    meetings = [replace(MEETING, meeting_id=one) for one in (name, "other")]
+    frame = frame_of({"meetings": meetings, "participants": [], "content": [], "split": []})
+    scope = RuleScope((name,), (ALL,), (ALL,), (ALL,))
+    kept = ExclusionRule("r", RuleKind.SERIES, "s0", scope, START, None, RuleSource.COURT, START)
+    codes = Exclusions(frame, Counting([kept])).meetings(Modality.AUDIO)
+    assert [MEETING_CODES.names(code) for code in codes] == [("EXCLUDED_SERIES",), ()]

@@ -1757,6 +1757,8 @@ def edges(world: World, seed: int) -> Iterator[World]:
         {"recipients": []}, {"method": "terms"}, {"consent_type": "implied"},
         {"modalities": ["poll"], "derivatives": used}, {"derivatives": used},
         {"notice": {"version": "none"}}, {"notice": {"sha256": digest("other")}},
+        {"notice": {"sha256": "0000000000000080" * 4}},  # below and above every other number
+        {"notice": {"sha256": "ffffffffffffff7f" * 4}},
     ]  # fmt: skip
     for place in range(4):
         yield _with_last(world, listed[(seed * 4 + place) % len(listed)])
@@ -1769,6 +1771,33 @@ def edges(world: World, seed: int) -> Iterator[World]:
     }
     policies = [policy | dates for policy in world.tables["policies"]]
     yield replace(world, tables=world.tables | {"policies": policies})
+    yield _all_derived(world, seed)
+    yield _of_minors(world, seed)
+
+
+def _all_derived(world: World, seed: int) -> World:
+    """All content of a meeting made from all other; events list one kind, and others as made."""
+    held: dict[str, list[str]] = {}
+    for row in world.tables["content"]:
+        held.setdefault(row["meeting_id"], []).append(row["modality"])
+    content = [row | {"derived_from": [m for m in held[row["meeting_id"]] if m != row["modality"]]}
+               for row in world.tables["content"]]  # fmt: skip
+    kinds = sorted({row["modality"] for row in content} | {"audio"})
+    some = kinds[seed % len(kinds) :][: 1 + seed % 2]
+    said = {"modalities": some, "derivatives": kinds[seed // 2 % 3 :]}
+    return _with_last(replace(world, tables=world.tables | {"content": content}), said)
+
+
+def _of_minors(world: World, seed: int) -> World:
+    """Everybody under age, with or without a guardian, who or somebody else spoke last."""
+    band = ("minor_with_guardian", "minor_with_guardian", "minor")[seed % 3]
+    people = [row | {"age_band": band} for row in world.tables["participants"]]
+    spoke: Row = {"delegation": ("parent", "guardian", "self", "legal_rep")[seed // 3 % 4]}
+    if seed // 12 % 2:
+        spoke["actor_key"] = STRANGER
+    places = [row | {"guardian_ok": True} for row in world.tables["jurisdictions"]]
+    tables = world.tables | {"participants": people, "jurisdictions": places}
+    return _with_last(replace(world, tables=tables), spoke)
 
 
 def _with_last(world: World, changes: Row) -> World:

@@ -4,7 +4,7 @@
 their consent, the split. All codes are kept. Content is never looked at here.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -18,13 +18,13 @@ from harness.consent.bits import MEETING, PERSON, Codes, Mask
 from harness.consent.columns import Numbers, coupled, microseconds, numbered, uncoupled
 from harness.consent.demands import DemandColumns
 from harness.consent.events import Events
-from harness.consent.exclusion import Exclusions, that_count
+from harness.consent.exclusion import Counting, Exclusions, that_count
 from harness.consent.frame import ARMS, Frame
 from harness.consent.head import Defaults, Head, Mode, Tables
 from harness.consent.modality import BIT, ORDER, RECORDING_TYPES, covers
 from harness.consent.policy import Policies
 from harness.consent.reasons import in_order
-from harness.consent.records import NONE, Arm, ExclusionRule, Operation, Role
+from harness.consent.records import NONE, Arm, Operation, Role
 from harness.consent.request import Request, Use
 from harness.meetings.model import Modality
 
@@ -139,7 +139,7 @@ class Rulings(Verdicts):
 
     def __init__(
         self, frame: Frame, request: Request, verdicts: Mapping[Modality, Verdict],
-        rules: Sequence[ExclusionRule],
+        rules: Counting,
     ) -> None:  # fmt: skip
         has = {modality: frame.content_rows(modality) >= 0 for modality in verdicts}
         super().__init__(request, verdicts, has, frame.arm)
@@ -182,7 +182,7 @@ class Question:
         return [Use(self.request, o, modality, self.now, self.head) for o in operations]
 
     @cached_property
-    def rules(self) -> list[ExclusionRule]:
+    def rules(self) -> Counting:
         """Exclusion rules that count."""
         return that_count(self.tables.exclusions, self.request, microseconds(self.now))
 

@@ -39,9 +39,8 @@ class Exclusions:
         rules: see :func:`that_count`.
     """
 
-    def __init__(self, frame: Frame, rules: Sequence[ExclusionRule]) -> None:
-        self.frame = frame
-        self.rules = rules if isinstance(rules, Counting) else Counting(rules)
+    def __init__(self, frame: Frame, rules: "Counting") -> None:
+        self.frame, self.rules = frame, rules
         self._places: dict[str, Numbers] = {}
 
     def meetings(self, modality: Modality) -> Codes:

@@ -19,7 +19,7 @@ from harness.consent.bits import PERSON, Mask
 from harness.consent.columns import microseconds
 from harness.consent.content import read_turns
 from harness.consent.copies import build_index, is_made_from
-from harness.consent.exclusion import Exclusions, that_count
+from harness.consent.exclusion import Counting, Exclusions, that_count
 from harness.consent.frame import Frame
 from harness.consent.head import Defaults, Mode
 from harness.consent.modality import BIT
@@ -192,7 +192,7 @@ class _Finder:
         self.rows = MeetingRows(frame, draft.tables.aliases)
         self.unanimous = draft.defaults.mode is Mode.UNANIMOUS
         self.turns, self.labels = (_by_meeting(rules, k) for k in (RuleKind.TURN, RuleKind.LABEL))
-        exclusions = Exclusions(frame, rules)
+        exclusions = Exclusions(frame, Counting(rules))
         self.meetings, self.dropped, self.origins = {}, {}, {}
         for modality in (Modality(str(word)) for word in frame.content.coded("modality")[1]):
             self.meetings[modality] = exclusions.meetings(modality) > 0
