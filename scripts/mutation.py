@@ -69,7 +69,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "jurisdiction": (),
     "labels": ("test_labels.py",),
     "modality": (),
-    "policy": (),
+    "policy": ("test_policy.py",),
     "request": (),
     "split": ("test_split.py",),
     "turns": ("test_turns.py",),

@@ -352,3 +352,38 @@ def test_links_and_missing_folders_are_refused(tmp_path: Path) -> None:
         run(src, tmp_path / "dst")
     with pytest.raises(UsageError, match="SRC"):
         run(tmp_path / "nowhere", tmp_path / "dst")
+
+
+def test_series_are_declared_by_their_owner(tmp_path: Path) -> None:
+    src, dst, series = export(tmp_path / "src" / "a").parent, tmp_path / "dst", tmp_path / "s.csv"
+    series.write_text("series_id,special_category,tags\n81234567890,no,weekly team\n*,yes,\n")
+    run(src, dst, "--series", str(series))
+    (meeting,) = rows(dst, "meetings")
+    assert (meeting["special_category"], meeting["tags"]) == ("no", ["weekly", "team"])
+    series.write_text("series_id,special_category,tags\n*,yes,\n")
+    run(src, dst, "--series", str(series))
+    assert rows(dst, "meetings")[0]["special_category"] == "yes"
+    series.write_text("series_id,special_category,tags\n*,perhaps,\n")
+    with pytest.raises(Refused, match=r"SERIES_INVALID.*line 2"):
+        run(src, dst, "--series", str(series))
+
+
+def test_consents_of_other_systems_are_events_of_the_same_people(tmp_path: Path) -> None:
+    src, dst = export(tmp_path / "src" / "a").parent, tmp_path / "dst"
+    run(src, dst)
+    (told, _) = rows(dst, "consent")
+    event = {key: value for key, value in told.items() if key not in ("seq", "subject_key",
+                                                                      "actor_key")}  # fmt: skip
+    event |= {"event_id": "form-1", "subject": "ADA@example.org", "actor": "ada@example.org",
+              "operations": ["evaluation"]}  # fmt: skip
+    consents = tmp_path / "consents.jsonl"
+    consents.write_text(json.dumps(event) + "\n")
+    for _ in range(2):  # the second time it is there already
+        run(src, dst, "--consents", str(consents))
+        *_, last = rows(dst, "consent")
+        assert (last["seq"], last["event_id"], last["operations"]) == (2, "form-1", ["evaluation"])
+        assert last["subject_key"] == last["actor_key"] == told["subject_key"]
+    for broken in (event | {"seq": 0}, event | {"actor": "nobody"}, event | {"state": "maybe"}):
+        consents.write_text(json.dumps(broken) + "\n")
+        with pytest.raises(Refused, match="row 1"):
+            run(src, dst, "--consents", str(consents))

@@ -16,6 +16,7 @@ from harness.consent import drafting, material, withdrawals
 from harness.consent.aliases import SIGNATURE, sign_aliases
 from harness.consent.authoring import Draft
 from harness.consent.differences import differences
+from harness.consent.drawing import draw_split
 from harness.consent.head import COPIES, INDEX_LIMIT, LogHead
 from harness.consent.manifest import load_at_any_time
 from harness.consent.present import Source, present_missed, read_copies_key, trust_first
@@ -79,6 +80,7 @@ def _commands() -> dict[str, tuple[Callable[[argparse.Namespace], int], _Take, s
         ),
         "new": (_new, _new_takes, "write an empty draft with the strictest terms"),
         "lint": (_lint, _lint_takes, "list every error and warning by file, row and field"),
+        "draw": (_draw, _draw_takes, "draw the random split of a draft, before anybody looks"),
         "sign": (_sign, _sign_takes, "sign a draft as the next epoch of a manifest"),
         "sign-aliases": (
             _sign_aliases, _sign_aliases_takes, "sign the labels that stand for people in an import"
@@ -105,6 +107,12 @@ def _new_takes(command: _Parser) -> None:
 
 def _lint_takes(command: _Parser) -> None:
     command.add_argument("folder", type=Path, help="a draft, or a manifest directory")
+
+
+def _draw_takes(command: _Parser) -> None:
+    command.add_argument("draft", type=Path)
+    command.add_argument("--validation", nargs="*", default=[], metavar="SERIES",
+                         help="series that go to validation as a whole")  # fmt: skip
 
 
 def _sign_takes(command: _Parser) -> None:
@@ -198,6 +206,14 @@ def _lint(arguments: argparse.Namespace) -> int:
             print(f"{kind}: {problem}")
     print(f"{len(errors)} errors, {len(warnings)} warnings")
     return ExitCode.REFUSED if errors else ExitCode.DONE
+
+
+def _draw(arguments: argparse.Namespace) -> int:
+    now = datetime.now(UTC).replace(microsecond=0)
+    log = withdrawals.Log((), (), now)  # what is withdrawn is denied whatever its arm
+    counts = draw_split(arguments.draft, log, now, arguments.validation)
+    print(", ".join(f"{arm} {count}" for arm, count in counts.items()))
+    return ExitCode.DONE
 
 
 def _sign(arguments: argparse.Namespace) -> int:

@@ -142,7 +142,7 @@ def open_draft(
     Raises:
         Refused: the first problem.
     """
-    terms, (files, rows, errors) = _read_terms(folder), _read_rows(folder)
+    terms, (files, rows, errors) = read_terms(folder), _read_rows(folder)
     if errors:
         raise errors[0]
     with _whole(terms, rows, files, now, beside, tick) as draft:
@@ -296,7 +296,12 @@ def _compared(kind: RuleKind, value: str) -> str:
     return value.lower() if kind is RuleKind.DOMAIN else value
 
 
-def _read_terms(folder: Path) -> Terms:
+def read_terms(folder: Path) -> Terms:
+    """What a draft says beside its tables.
+
+    Raises:
+        Refused: ``DRAFT_*``, ``SCHEMA_INVALID``.
+    """
     data = read_once(folder, TERMS, TERMS_LIMIT, "DRAFT")
     return parse(Terms, strict_json(data, TERMS), TERMS)
 
@@ -304,7 +309,7 @@ def _read_terms(folder: Path) -> Terms:
 def _terms(folder: Path) -> Terms:
     """The terms of a draft, or of a manifest."""
     if not (folder / HEAD).exists():
-        return _read_terms(folder)
+        return read_terms(folder)
     value = strict_json(read_once(folder, HEAD, HEAD_LIMIT, "DRAFT"), HEAD)
     head = parse(Head, value, HEAD)
     return Terms(head.issuer, head.scope, head.defaults, head.split)

@@ -22,10 +22,12 @@ from harness.consent.signing import load_trust
 from harness.digest import digest_of, sha256_hex
 from harness.errors import ExitCode, Refused, UsageError
 from harness.intake import draft
+from harness.intake.consents import read_consents
 from harness.intake.exports import exports_in
 from harness.intake.ledger import Ledger
 from harness.intake.meeting import PLATFORMS, take
 from harness.intake.people import People, read_known
+from harness.intake.series import read_series
 from harness.intake.store import Store
 from harness.rundir import replaced, write_bytes, write_json
 
@@ -50,21 +52,25 @@ def main(words: Sequence[str]) -> int:
     private.mkdir(0o700, parents=True, exist_ok=True)
     private.chmod(0o700)
     people = _people(asked, private)
-    settings = digest_of([asked.platform, asked.licence, to_json(people.aliases),
-                          sorted(f"{email} {known}" for email, known in people.known.items()),
+    declared = read_series(asked.series) if asked.series else {}
+    consents = [*read_consents(asked.consents, people)] if asked.consents else []
+    said = [sorted(f"{name} {what}" for name, what in by_name.items())
+            for by_name in (people.known, declared)]  # fmt: skip
+    settings = digest_of([asked.platform, asked.licence, to_json(people.aliases), said,
                           sha256_hex(people.secret)])  # fmt: skip
     exports, ledger = [*exports_in(asked.src)], Ledger(private / "taken.jsonl", settings)
     store = Store(asked.dst / "store", asked.licence)
     with progress("importing") as tick:
         for done, export in enumerate(exports):
             if not ledger.has(asked.src, export):
-                taken = take(asked.src, export, asked.platform, people, store)
+                taken = take(asked.src, export, asked.platform, people, declared, store)
                 ledger.add(asked.src, export, taken)
             tick(done + 1, len(exports))
     names = [export.name for export in exports]
     ledger.compact(names)
     ledger = Ledger(private / "taken.jsonl", settings)
-    draft.write(asked.dst / "draft", private, lambda: ledger.all(names), people, asked.controller)
+    draft.write(asked.dst / "draft", private, lambda: ledger.all(names), people, asked.controller,
+                consents)  # fmt: skip
     summary = _summary(ledger, names)
     write_json(asked.dst / "import.json", summary)
     _list_unresolved(private / "unresolved.csv", ledger, names)
@@ -91,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--aliases", type=Path, metavar="JSONL",
                         help="labels that stand for people; signed, as harness manifest "
                         "sign-aliases does")  # fmt: skip
+    parser.add_argument("--series", type=Path, metavar="CSV",
+                        help="series_id,special_category,tags of series; * for others")  # fmt: skip
+    parser.add_argument("--consents", type=Path, metavar="JSONL",
+                        help="consent events of other systems, with addresses")  # fmt: skip
     parser.add_argument("--controller", default="https://example.org", help="whose recordings")
     parser.add_argument("--licence", default="own", help="licence_id of the content")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON, last")

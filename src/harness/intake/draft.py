@@ -3,10 +3,12 @@
 Meetings, participants, content and aliases are the import's; people complete them through the file
 of people and the signed aliases, so that they can be made again. A table that somebody changed
 since is not overwritten. Answers to the recording disclaimer are added to the consent log, as
-consent to the recording and to nothing else; the log only grows.
+consent to the recording and to nothing else, and events of other systems as they say; the log only
+grows.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -32,7 +34,10 @@ Rows = Callable[[], Iterator[dict[str, Any]]]
 """What was taken of each meeting, as often as it is asked for."""
 
 
-def write(folder: Path, private: Path, taken: Rows, people: People, controller: str) -> None:
+def write(
+    folder: Path, private: Path, taken: Rows, people: People, controller: str,
+    consents: Iterable[dict[str, Any]] = (),
+) -> None:  # fmt: skip
     """Write the import's tables into a draft, which is made where there is none.
 
     Args:
@@ -41,6 +46,7 @@ def write(folder: Path, private: Path, taken: Rows, people: People, controller: 
         taken: of all meetings.
         people: for their keys.
         controller: whose recording it was.
+        consents: events of other systems, without ``seq``.
 
     Raises:
         Refused: ``DRAFT_EDITED`` where a table is not what an import wrote.
@@ -53,7 +59,8 @@ def write(folder: Path, private: Path, taken: Rows, people: People, controller: 
         with replaced(folder / f"{table}.jsonl") as target, target.open("wb") as file:
             for row in _rows(table, taken):
                 file.write(canonical_json(row) + b"\n")
-    _add_answers(folder / "consent.jsonl", taken, people, controller)
+    answers = _answers(taken, people, controller)
+    _append(folder / "consent.jsonl", itertools.chain(answers, consents))
     _note(folder, private)
 
 
@@ -86,8 +93,8 @@ def _check(folder: Path, private: Path) -> None:
                           "elsewhere")  # fmt: skip
 
 
-def _add_answers(path: Path, taken: Rows, people: People, controller: str) -> None:
-    """Append the answers that the log does not have yet."""
+def _append(path: Path, events: Iterable[dict[str, Any]]) -> None:
+    """Append the events that the log does not have yet."""
     known, count = set(), 0
     with path.open("rb") as file:
         for line in file:
@@ -96,8 +103,9 @@ def _add_answers(path: Path, taken: Rows, people: People, controller: str) -> No
     with replaced(path) as target, path.open("rb") as old, target.open("wb") as new:
         for block in iter(lambda: old.read(1 << 20), b""):
             new.write(block)
-        for event in _answers(taken, people, controller):
+        for event in events:
             if event["event_id"] not in known:
+                known.add(event["event_id"])
                 new.write(canonical_json({"seq": count, **event}) + b"\n")
                 count += 1
 

@@ -17,7 +17,6 @@ from harness.consent.labels import label_key
 from harness.consent.records import (
     Alias,
     ContentRow,
-    Declared,
     MeetingRow,
     ParticipantRow,
     Role,
@@ -26,6 +25,7 @@ from harness.errors import Refused
 from harness.intake.exports import Export, Kind, kind_of
 from harness.intake.occasion import Occasion, Told, of_file, of_recording
 from harness.intake.people import People, Seen, by_label
+from harness.intake.series import Declarations, about
 from harness.intake.store import LIMIT, Heard, Store
 from harness.meetings.model import Modality, Turn
 from harness.meetings.readers import (
@@ -108,7 +108,9 @@ class Taken:
         )  # fmt: skip
 
 
-def take(root: Path, export: Export, platform: str, people: People, store: Store) -> Taken:
+def take(
+    root: Path, export: Export, platform: str, people: People, declared: Declarations, store: Store
+) -> Taken:
     """Read one meeting into a store.
 
     Args:
@@ -116,18 +118,21 @@ def take(root: Path, export: Export, platform: str, people: People, store: Store
         export: the meeting's files.
         platform: one of :data:`PLATFORMS`.
         people: who is known.
+        declared: what is said of series.
         store: where content is kept.
     """
-    return _Taking(root, export, platform, people, store).all()
+    return _Taking(root, export, platform, people, declared, store).all()
 
 
 class _Taking:
     """The work on one meeting."""
 
     def __init__(
-        self, root: Path, export: Export, platform: str, people: People, store: Store
-    ) -> None:
+        self, root: Path, export: Export, platform: str, people: People, declared: Declarations,
+        store: Store,
+    ) -> None:  # fmt: skip
         self._root, self._platform, self._people, self._store = root, platform, people, store
+        self._declared = declared
         self.taken = Taken(len(export.files))
         self._kinds: dict[str, tuple[Kind, str]] = {}
         for file in export.files:
@@ -150,9 +155,10 @@ class _Taking:
         self.taken.turns, self.taken.words = heard.turns, heard.words
         self.taken.aliases = self._people.of_series(occasion.series_id)
         self._enrol(occasion, seen, heard)
+        said = about(self._declared, occasion.series_id)
         self.taken.meeting = MeetingRow(
             occasion.meeting_id, occasion.series_id, occasion.account_id, self._platform,
-            occasion.start, occasion.end, occasion.tz, (), Declared.UNKNOWN,
+            occasion.start, occasion.end, occasion.tz, said.tags, said.special_category,
         )  # fmt: skip
         return self.taken
 
