@@ -18,7 +18,7 @@ from harness.consent.records import Operation
 from harness.meetings.model import Modality
 
 
-@pytest.mark.parametrize(("listed", "asked"), product(Operation, Operation))
+@pytest.mark.parametrize(("listed", "asked"), [*product(Operation, Operation)])
 def test_an_operation_covers_itself_and_training_fine_tuning(
     listed: Operation, asked: Operation
 ) -> None:
