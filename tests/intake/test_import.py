@@ -387,3 +387,40 @@ def test_consents_of_other_systems_are_events_of_the_same_people(tmp_path: Path)
         consents.write_text(json.dumps(broken) + "\n")
         with pytest.raises(Refused, match="row 1"):
             run(src, dst, "--consents", str(consents))
+
+
+MEETING_JSON = json.dumps({"meeting_id": "ES2002a", "series_id": "ES2002", "account_id": "ami",
+                           "start": "2026-03-02T09:00:00Z", "end": "2026-03-02T10:00:00Z",
+                           "tz": "Europe/London"})  # fmt: skip
+ROOT = '<nite:root nite:id="r" xmlns:nite="http://nite.sourceforge.net/">{}</nite:root>'
+WORD = '<w nite:id="{0}{1}" starttime="1" endtime="2">{2}</w>'
+SEGMENT = (
+    '<segment nite:id="s" transcriber_start="{1}"><nite:child href="x#id({0}0)..id({0}1)"/>'
+    "</segment>"
+)
+
+
+def test_the_channels_of_a_corpus_are_joined_by_time(tmp_path: Path) -> None:
+    folder = tmp_path / "src" / "ES2002a"
+    folder.mkdir(parents=True)
+    (folder / "meeting.json").write_text(MEETING_JSON)
+    (folder / "attendees.csv").write_text("label,email,role\nA,a@x.example,host\nB,,participant\n")
+    for channel, start, words in (("A", 5.0, "so then"), ("B", 2.5, "hello all")):
+        said = "".join(WORD.format(channel, n, word) for n, word in enumerate(words.split()))
+        stem = folder / f"ES2002a.{channel}"
+        stem.with_name(f"{stem.name}.words.xml").write_text(ROOT.format(said))
+        segments = ROOT.format(SEGMENT.format(channel, start))
+        stem.with_name(f"{stem.name}.segments.xml").write_text(segments)
+    dst = tmp_path / "dst"
+    summary = run(folder.parent, dst, platform="nxt")
+    assert (summary["files"], summary["read"], summary["refused"]) == (6, 6, [])
+    (row,) = rows(dst, "content")
+    turns = [json.loads(line) for line in (dst / "store" / row["path"]).open()]
+    assert turns == [{"speaker": "B", "text": "hello all", "seconds": 2.5},
+                     {"speaker": "A", "text": "so then", "seconds": 5.0}]  # fmt: skip
+    people = {r["label"]: (r["role"], r["subject_key"] is None) for r in rows(dst, "participants")}
+    assert people == {"A": ("host", False), "B": ("participant", True)}
+    (folder / "ES2002a.B.segments.xml").unlink()
+    summary = run(folder.parent, dst, platform="nxt")
+    assert [problem["code"] for problem in summary["refused"]] == ["PARSE_REFUSED"]
+    assert rows(dst, "content") == []

@@ -14,8 +14,10 @@ from itertools import groupby
 from pathlib import Path
 
 from harness.errors import Refused
+from harness.intake import attendees
 from harness.meetings.formats import HEAD, format_of
 from harness.meetings.readers import (
+    nxt,
     teams_attendance,
     zoom_participants,
     zoom_recordings,
@@ -37,6 +39,8 @@ class Kind(StrEnum):
     TIMELINE = "zoom-timeline"
     ATTENDANCE = "teams-attendance"
     OCCASION = "meeting-json"
+    ATTENDEES = "attendees-csv"
+    NXT = "nxt-xml"
 
 
 _LOOKS: dict[Kind, Callable[[str], bool]] = {
@@ -44,6 +48,8 @@ _LOOKS: dict[Kind, Callable[[str], bool]] = {
     Kind.PARTICIPANTS: zoom_participants.looks,
     Kind.RECORDINGS: zoom_recordings.looks,
     Kind.TIMELINE: zoom_timeline.looks,
+    Kind.ATTENDEES: attendees.looks,
+    Kind.NXT: nxt.looks,
     Kind.OCCASION: lambda head: re.match(r'\s*\{\s*"meeting_id"\s*:', head) is not None,
 }
 

@@ -22,6 +22,7 @@ from harness.consent.records import (
     Role,
 )
 from harness.errors import Refused
+from harness.intake import attendees
 from harness.intake.exports import Export, Kind, kind_of
 from harness.intake.occasion import Occasion, Told, of_file, of_recording
 from harness.intake.people import People, Seen, by_label
@@ -29,6 +30,7 @@ from harness.intake.series import Declarations, about
 from harness.intake.store import LIMIT, Heard, Store
 from harness.meetings.model import Modality, Turn
 from harness.meetings.readers import (
+    nxt,
     teams_attendance,
     zoom_participants,
     zoom_recordings,
@@ -38,12 +40,14 @@ from harness.meetings.readers import (
 
 PLATFORMS = {
     "zoom": ("zoom-",), "teams": ("teams-",), "meet": ("meet-",), "webex": ("webex-",),
-    "otter": ("otter-",), "fireflies": ("fireflies-",), "other": ("named-", "turns-"),
+    "otter": ("otter-",), "fireflies": ("fireflies-",), "nxt": (),
+    "other": ("named-", "turns-", "qmsum-"),
 }  # fmt: skip
 """Platforms, and how the names of their formats begin."""
 NO_LIST, NO_NAME = "(no list of who came)", "(no name)"
 """Labels of roster rows for people of whom an export says nothing."""
 _CAPTION = re.compile(r"(?:^|[^a-z])(?:cc|closed_?caption|captions?)(?:[^a-z]|$)")
+_CHANNEL = re.compile(r"\.(?:words|segments|segs)\.xml\Z")
 _CHATS = {"zoom-chat", "meet-sbv"}
 
 
@@ -150,6 +154,7 @@ class _Taking:
         heard = Heard(with_colons=tuple(f"{s.label}: " for s in seen or () if ": " in s.label))
         for file in self._files(Kind.TURNS):
             self._keep(file, occasion, heard)
+        self._join_channels(occasion, heard)
         for file in self._files(Kind.SAVED_CHAT):
             self._split(file, occasion, heard, [s.label for s in seen or ()])
         self.taken.turns, self.taken.words = heard.turns, heard.words
@@ -202,11 +207,16 @@ class _Taking:
     def _seen(self, occasion: Occasion) -> list[Seen] | None:
         """Who came; None where no list says so."""
         found: list[Seen] | None = None
-        for file in self._files(Kind.PARTICIPANTS, Kind.ATTENDANCE):
+        for file in self._files(Kind.PARTICIPANTS, Kind.ATTENDANCE, Kind.ATTENDEES):
             with _refusing(self.taken, file):
                 data = self._read(file)
-                is_zoom = self._kinds[file][0] is Kind.PARTICIPANTS
-                came = _of_zoom(data, occasion) if is_zoom else _of_teams(data)
+                match self._kinds[file][0]:
+                    case Kind.PARTICIPANTS:
+                        came = _of_zoom(data, occasion)
+                    case Kind.ATTENDANCE:
+                        came = _of_teams(data)
+                    case _:
+                        came = attendees.read(data)
                 found = [*(found or []), *came]
                 self.taken.read += 1
         return None if found is None else by_label(found)
@@ -223,6 +233,28 @@ class _Taking:
             keep = partial(self._store.keep, path, occasion.meeting_id, modality, form)
             self.taken.content.append(_undone(heard, keep))
             self.taken.read += 1
+
+    def _join_channels(self, occasion: Occasion, heard: Heard) -> None:
+        """Join the channels of an NXT meeting, each of words and segments, by time."""
+        files = self._files(Kind.NXT)
+        channels: dict[str, list[str]] = {}
+        for file in files:
+            channels.setdefault(_CHANNEL.sub("", Path(file).name), []).append(file)
+        said: list[tuple[float, str, str]] = []
+        for name, pair in channels.items():
+            with _refusing(self.taken, pair[0]):
+                by_kind = {"words" if ".words." in Path(f).name else "segments": f for f in pair}
+                if {*by_kind} != {"words", "segments"} or len(pair) != 2:
+                    raise Refused("PARSE_REFUSED", "no words and segments of one channel", "",
+                                  "keep the names of the release")  # fmt: skip
+                found = nxt.read(*(self._read(by_kind[kind]) for kind in ("words", "segments")))
+                channel = name.rpartition(".")[2]
+                said += [(s.start, s.participant or channel, s.text) for s in found]
+                self.taken.read += 2
+        turns = [Turn(n, who, text, start) for n, (start, who, text) in enumerate(sorted(said))]
+        if turns and not any(problem.file in files for problem in self.taken.problems):
+            write = partial(self._store.write, turns, occasion.meeting_id, Modality.TRANSCRIPT)
+            self.taken.content.append(_undone(heard, write))
 
     def _split(self, file: str, occasion: Occasion, heard: Heard, known: Sequence[str]) -> None:
         """Keep the public and the private messages of a saved chat apart."""

@@ -18,7 +18,7 @@ from harness.meetings.model import Modality, Turn
 from harness.meetings.readers import jsonl
 from harness.rundir import replaced
 
-WHOLE = {"meet-entries", "fireflies-json", "qmsum-json"}
+WHOLE = {"meet-entries", "fireflies-json", "qmsum-json", "turns-parquet"}
 """Formats that are read whole, so that their size is bounded."""
 _RECORDING_TYPES = {
     ("zoom-vtt", Modality.TRANSCRIPT): "audio_transcript",

@@ -15,6 +15,7 @@ from harness.meetings.readers import (
     meet_transcript,
     named_vtt,
     otter,
+    parquet,
     qmsum,
     teams_transcript,
     webex_transcript,
@@ -54,6 +55,7 @@ FORMATS: dict[str, Format] = {
     "fireflies-json": Format(fireflies.read, fireflies.looks),
     "qmsum-json": Format(qmsum.read, qmsum.looks),
     "turns-jsonl": Format(jsonl.read, jsonl.looks),
+    "turns-parquet": Format(parquet.read, parquet.looks),
 }
 """By the name that content rows have."""
 

@@ -1,0 +1,31 @@
+"""A list of who came to a meeting, for platforms that export none: ``label,email,role``."""
+
+from harness.consent.records import Role
+from harness.intake.people import Seen
+from harness.meetings.strict import decode, refusal, table_rows
+
+_COLUMNS = ["label", "email", "role"]
+
+
+def looks(head: str) -> bool:
+    """Whether a file that begins so is one of these."""
+    return head.split("\n", 1)[0].strip() == ",".join(_COLUMNS)
+
+
+def read(data: bytes) -> list[Seen]:
+    """Read a list; an empty address is nobody known.
+
+    Raises:
+        Refused: ``PARSE_REFUSED`` with the line.
+    """
+    found = []
+    for line, row in [*table_rows(decode(data))][1:]:
+        try:
+            label, email, role = row
+            seen = Seen(label, email, Role(role))
+        except ValueError:
+            raise refusal("not a label, an address and a role", line, "correct it") from None
+        if not label.strip() or (email and "@" not in email):
+            raise refusal("no label, or no address", line, "correct it")
+        found.append(seen)
+    return found
