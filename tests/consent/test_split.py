@@ -52,6 +52,19 @@ def test_a_swapped_arm_is_not_the_draw(meetings: list[str], data: st.DataObject)
     assert not is_the_draw("k", [to_arrow(SplitRow, rows)])
 
 
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=4), st.integers(0, 1), st.randoms())
+def test_the_draw_of_several_series_is_known_in_any_order_of_rows(
+    sizes: list[int], kept: int, order: object
+) -> None:
+    pool = {f"s{n}": [f"m{n}-{k}" for k in range(size)] for n, size in enumerate(sizes)}
+    arms = draw("k", pool, {"s1"} if kept else ())
+    rows = [SplitRow(name, series, arms[name]) for series, names in pool.items() for name in names]
+    order.shuffle(rows)  # type: ignore[attr-defined]
+    half = len(rows) // 2
+    parts = [to_arrow(SplitRow, some) for some in (rows[:half], rows[half:]) if some]
+    assert is_the_draw("k", parts)
+
+
 def test_only_a_claim_of_a_draw_has_to_be_one() -> None:
     rows = [SplitRow(name, "s", arm) for name, arm in draw("k", {"s": ["a", "b", "c"]}, ()).items()]
     drawn = [to_arrow(SplitRow, rows)]

@@ -1,0 +1,112 @@
+"""Patterns with checks: addresses, telephone numbers, cards, accounts, identity numbers, keys.
+
+Numbers that have a check digit count only where it fits (Luhn for cards, ISO 7064 mod 97 for
+IBAN); telephone numbers where ``phonenumbers`` finds them valid, or, as they are said, possible.
+What is said in words is looked at in its written form.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+import phonenumbers
+
+from harness.meetings.detectors import spoken
+from harness.meetings.detectors.span import Span
+
+VERSION = "1"
+_HINT = re.compile(r"[0-9@]|[A-Za-z0-9_-]{16}|-----BEGIN")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])")
+_NUMBER = re.compile(r"(?<![\w.])\+?\(?\d(?:[ ().-]{0,2}\d){6,18}(?![\w-]|\.\d)")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
+_SSN = re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
+_IP = re.compile(
+    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:]{2,}:[0-9a-fA-F:]{2,})(?![\w:]|\.\d)"
+)
+_VERSION_BEFORE = re.compile(r"\b(?:version|build|release|firmware|v)[ :]*(?:is |was )?\Z", re.I)
+_KEYS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"|\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{40,}"
+    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"
+    r"|\bsk-[A-Za-z0-9_-]{20,}|\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"
+    r"|\bAIza[A-Za-z0-9_-]{35}"
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}"
+    r"|\bglpat-[A-Za-z0-9_-]{20,}"
+)
+_CARD_DIGITS, _PHONE_DIGITS = range(13, 20), range(7, 16)
+
+
+class Patterns:
+    """The detector of what has a pattern.
+
+    Args:
+        region: ISO 3166 code of the country whose telephone numbers are written without its code.
+    """
+
+    def __init__(self, region: str = "US") -> None:
+        self._region = region
+        self.name = f"patterns/{VERSION} phonenumbers/{phonenumbers.__version__} {region}"
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Spans of a text; see :class:`harness.meetings.detectors.span.Detector`."""
+        if _HINT.search(text):
+            yield from _each(_KEYS, "key", text)
+            yield from _each(_EMAIL, "email", text)
+            yield from _each(_SSN, "ssn", text)
+            for match in _IBAN.finditer(text):
+                if _is_iban(match[0]):
+                    yield Span(match.start(), match.end(), "iban")
+            for match in _IP.finditer(text):
+                if _is_ip(match[0]) and not _VERSION_BEFORE.search(text, 0, match.start()):
+                    yield Span(match.start(), match.end(), "ip")
+            for match in _NUMBER.finditer(text):
+                kind = self._kind(match[0], is_spoken=False)
+                if kind:
+                    yield Span(match.start(), match.end(), kind)
+        for said in spoken.addresses(text):
+            yield Span(said.start, said.end, "email")
+        for said in spoken.numbers(text):
+            kind = self._kind(said.written, is_spoken=True)
+            if kind:
+                yield Span(said.start, said.end, kind)
+
+    def _kind(self, number: str, is_spoken: bool) -> str:
+        """What a number is; empty where it is nothing known."""
+        digits = re.sub(r"\D", "", number)
+        if len(digits) in _CARD_DIGITS and _luhn(digits):
+            return "card"
+        if len(digits) not in _PHONE_DIGITS:
+            return ""
+        try:
+            parsed = phonenumbers.parse(number, self._region)
+        except phonenumbers.NumberParseException:
+            return ""
+        if phonenumbers.is_valid_number(parsed):
+            return "phone"
+        return "phone" if is_spoken and phonenumbers.is_possible_number(parsed) else ""
+
+
+def _each(pattern: re.Pattern[str], kind: str, text: str) -> Iterator[Span]:
+    for match in pattern.finditer(text):
+        yield Span(match.start(), match.end(), kind)
+
+
+def _luhn(digits: str) -> bool:
+    """Whether the last digit checks the others (ISO/IEC 7812-1)."""
+    doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
+    return sum(value - 9 * (value > 9) for value in doubled) % 10 == 0 and len({*digits}) > 1
+
+
+def _is_iban(text: str) -> bool:
+    """Whether the check digits fit (ISO 13616, ISO 7064 mod 97-10)."""
+    number = text.replace(" ", "")
+    moved = number[4:] + number[:4]
+    return 15 <= len(number) <= 34 and int("".join(str(int(c, 36)) for c in moved)) % 97 == 1
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        return not ipaddress.ip_address(text).is_unspecified
+    except ValueError:
+        return False

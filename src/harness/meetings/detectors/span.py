@@ -1,0 +1,61 @@
+"""What detectors find, and how what they find is masked: by class and place, never by value."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+
+class Span(NamedTuple):
+    """A sensitive piece of a text.
+
+    Attributes:
+        start, end: its characters, the end exclusive.
+        kind: class, for example ``email``.
+    """
+
+    start: int
+    end: int
+    kind: str
+
+
+class Detector(Protocol):
+    """Finds sensitive spans."""
+
+    @property
+    def name(self) -> str:
+        """What it is, with its version: evidence of what a text was searched by."""
+
+    def find(self, text: str) -> Iterable[Span]:
+        """Spans of a text, in any order; they may overlap."""
+
+
+BLOCKING = frozenset({"key"})
+"""Classes that no masking makes harmless: a turn with one is not used."""
+
+
+def search(detectors: Iterable[Detector], text: str) -> list[Span]:
+    """What several detectors find, in order and without overlap; of two the longer counts."""
+    found = sorted(
+        (span for detector in detectors for span in detector.find(text)),
+        key=lambda span: (span.start, -span.end, span.kind),
+    )
+    return _apart(found)
+
+
+def _apart(found: Sequence[Span]) -> list[Span]:
+    kept: list[Span] = []
+    for span in found:
+        last = kept[-1] if kept else None
+        if last is None or span.start >= last.end:
+            kept.append(span)
+        elif span.end - span.start > last.end - last.start:
+            kept[-1] = span
+    return kept
+
+
+def masked(text: str, spans: Sequence[Span]) -> str:
+    """The text with each span, in order and apart, put as its class in brackets."""
+    pieces, place = [], 0
+    for span in spans:
+        pieces += [text[place : span.start], f"[{span.kind}]"]
+        place = span.end
+    return "".join([*pieces, text[place:]])
