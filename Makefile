@@ -8,7 +8,7 @@ DEMO := runs/demo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-noninterference test test-slow test-slurm mutation check format bench clean
+.PHONY: help setup demo demo-noninterference test test-slow test-slurm mutation fuzz check format bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -44,6 +44,11 @@ test-slurm: $(READY)  ## Run the tests that need SLURM's commands
 mutation: $(READY)  ## Run mutants of the gate's rules
 	@$(PIP) -e '.[mutation]'
 	@$(BIN)/python scripts/mutation.py $(ARGS)
+
+fuzz: $(READY)  ## Fuzz the readers, each for ARGS seconds (600)
+	@$(PIP) -e '.[fuzz]'
+	@for name in $$($(BIN)/python scripts/fuzz.py --list); do \
+		$(BIN)/python scripts/fuzz.py $$name $(or $(ARGS),600) || exit 1; done
 
 check: $(READY)  ## Check format, lint, types and import contracts
 	@$(BIN)/ruff format --check --quiet . || { echo "check: run 'make format'"; exit 1; }

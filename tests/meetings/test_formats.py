@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -25,7 +26,9 @@ from harness.meetings.readers import (
     zoom_chat,
     zoom_transcript,
 )
+from meetings.accounting import ACCOUNTED, is_whole
 from meetings.readers.files import FIXTURES, fixture
+from meetings.seeds import read_corpus
 
 Writer = Callable[[Iterable[Turn]], bytes]
 WRITERS: dict[str, Writer] = {
@@ -89,8 +92,21 @@ def test_what_is_written_is_read_by_the_reader_that_its_content_asks_for(name: s
         if name != "turns-parquet":
             assert READERS[name](b"\xef\xbb\xbf" + data) == turns
         assert format_of(data[:HEAD]) == name
+        assert name not in ACCOUNTED or is_whole(name, data, turns)
 
     check()
+
+
+CORPUS = Path(__file__).parent / "corpus"
+"""Files that the fuzzer found worth keeping, by format; see scripts/fuzz.py."""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_the_fuzzer_found_is_refused_or_read_whole(name: str) -> None:
+    for data in read_corpus(CORPUS / f"{name}.b64"):
+        with contextlib.suppress(Refused):
+            turns = READERS[name](data)
+            assert name not in ACCOUNTED or is_whole(name, data, turns), data
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -149,7 +165,9 @@ def test_a_fixture_is_read_or_refused_as_the_notes_say(file: str) -> None:
             READERS[name](data)
         assert (refused.value.code, refused.value.where) == ("PARSE_REFUSED", f"line {wanted}")
     else:
-        assert [turn.speaker for turn in READERS[name](data)] == wanted
+        turns = READERS[name](data)
+        assert [turn.speaker for turn in turns] == wanted
+        assert is_whole(name, data, turns)
 
 
 def test_every_fixture_is_spoken_of() -> None:

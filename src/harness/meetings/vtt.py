@@ -15,12 +15,14 @@ from harness.meetings.strict import Reason, Tiles
 _EOL, _END = r"\r?\n", r"(?:\r?\n|\Z)"
 _STAMP = r"((?:\d{2,}:)?[0-5]\d:[0-5]\d\.\d{3})"
 _TIMING = rf"{_STAMP}[ \t]+-->[ \t]+{_STAMP}(?:[ \t]+([^\r\n]*))?"
-_LIKE_TIMING = r"[ \t]*[\d:.,]+[ \t]*-->[ \t]*\d"
+_LIKE_TIMING = r"[^\S\r\n]*[\d:.,]+[^\S\r\n]*-->[^\S\r\n]*\d"
+_COMMENT = r"(?![^\r\n]*\d[^\S\r\n]*-->[^\S\r\n]*\d)[^\r\n]+(?:\r?\n|\Z)"
+_METADATA = r"(?:Kind|Language|X-[A-Z-]+)[ \t]*[:=][^\r\n]*(?:\r?\n|\Z)"
 _LINE = rf"(?!{_LIKE_TIMING})[^\r\n]+{_END}"
 _GAP = rf"(?:(?:{_EOL})+|\Z)"
-_NOTE = rf"NOTE(?:[ \t][^\r\n]*)?{_END}(?:{_LINE})*{_GAP}"
-_STYLE = rf"(?:STYLE|REGION)[ \t]*{_EOL}(?:{_LINE})*{_GAP}"
-_HEADER = rf"WEBVTT(?:[ \t][^\r\n]*)?{_END}(?:{_LINE})*{_GAP}"
+_NOTE = rf"NOTE(?:[ \t][^\r\n]*)?{_END}(?:{_COMMENT})*{_GAP}"
+_STYLE = rf"(?:STYLE|REGION)[ \t]*{_EOL}(?:{_COMMENT})*{_GAP}"
+_HEADER = rf"WEBVTT(?:[ \t][^\r\n]*)?{_END}(?:{_METADATA})*{_GAP}"
 _TIMES = rf"(?:((?!{_LIKE_TIMING})[^\r\n]+){_EOL})?{_TIMING}{_EOL}"
 
 _OPENING = re.compile(rf"{_HEADER}(?:{_NOTE}|{_STYLE})*", re.ASCII)

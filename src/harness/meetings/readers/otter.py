@@ -14,7 +14,8 @@ from harness.meetings.strict import Reason, Tiles
 _REMEDY = "export from Otter as text, with speakers and times"
 _HEAD = r"([^\r\n]*?\S) {2}((?:\d+:)?[0-5]?\d:[0-5]\d) *"
 _END = r"(?:\r?\n|\Z)"
-_LINE = rf"(?!{_HEAD}(?:\r?\n|\Z))[^\r\n]+{_END}"
+_LIKE_HEAD = r"[^\r\n]* {2}\d+(?::\d+)+ *(?:\r?\n|\Z)"
+_LINE = rf"(?!{_LIKE_HEAD})[^\r\n]+{_END}"
 _TURN = re.compile(rf"{_HEAD}\r?\n({_LINE}(?:(?:\r?\n)*{_LINE})*)(?:\r?\n)*", re.ASCII)
 _BEGIN = re.compile(rf"{_HEAD}\r?\n", re.ASCII)
 
