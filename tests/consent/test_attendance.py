@@ -48,6 +48,7 @@ def scopes(events: list[tuple[list[str], list[str]]], series: list[int]) -> Scop
        st.lists(st.integers(0, 2), min_size=6, max_size=6))  # fmt: skip
 @example([(["m1", "m0"], []), (["m0"], [])], [0] * 6)  # m3 would be taken for the second's m0
 @example([(["m0", "m99"], []), ([], []), (["m0"], [])], [0] * 6)  # and m4 for the third's
+@example([(["m99", "m0"], [])], [0] * 6)
 def test_an_event_names_the_meetings_and_series_that_it_lists(
     events: list[tuple[list[str], list[str]]], series: list[int]
 ) -> None:

@@ -47,6 +47,7 @@ def test_nothing_invisible_parts_two_labels(character: str) -> None:
 @example(["A", "b ", " c", "", "D  e"], 1)
 @example(["", "a", ""], 0)
 @example(["z ", "a"], 0)
+@example(["1 @ 2", "1 | 2", "} | ~"], 0)
 @example(["a", "", " b"], 0)
 def test_columns_of_labels_compare_as_labels(labels: list[str], skipped: int) -> None:
     column, rest = pa.array(labels, pa.string()).slice(skipped), labels[skipped:]

@@ -1773,6 +1773,7 @@ def edges(world: World, seed: int) -> Iterator[World]:
     yield replace(world, tables=world.tables | {"policies": policies})
     yield _all_derived(world, seed)
     yield _of_minors(world, seed)
+    yield _kept_long(world, seed)
 
 
 def _all_derived(world: World, seed: int) -> World:
@@ -1790,14 +1791,24 @@ def _all_derived(world: World, seed: int) -> World:
 
 def _of_minors(world: World, seed: int) -> World:
     """Everybody under age, with or without a guardian, who or somebody else spoke last."""
-    band = ("minor_with_guardian", "minor_with_guardian", "minor")[seed % 3]
+    band = ("minor_with_guardian", "minor_with_guardian", "minor", "unknown")[seed % 4]
     people = [row | {"age_band": band} for row in world.tables["participants"]]
     spoke: Row = {"delegation": ("parent", "guardian", "self", "legal_rep")[seed // 3 % 4]}
     if seed // 12 % 2:
         spoke["actor_key"] = STRANGER
-    places = [row | {"guardian_ok": True} for row in world.tables["jurisdictions"]]
+    says = {"guardian_ok": True, "min_age": seed // 4 % 2}
+    places = [row | says for row in world.tables["jurisdictions"]]
     tables = world.tables | {"participants": people, "jurisdictions": places}
     return _with_last(replace(world, tables=tables), spoke)
+
+
+def _kept_long(world: World, seed: int) -> World:
+    """Meetings that ended as long ago as places allow to keep them, or a tick beside that."""
+    end = moment(world.now) - 10 * DAY + (seed % 3 - 1) * TICK
+    meetings = [row | {"start": stamp(end - HOUR), "end": stamp(end)}
+                for row in world.tables["meetings"]]  # fmt: skip
+    places = [row | {"max_retention_days": 10} for row in world.tables["jurisdictions"]]
+    return replace(world, tables=world.tables | {"meetings": meetings, "jurisdictions": places})
 
 
 def _with_last(world: World, changes: Row) -> World:
