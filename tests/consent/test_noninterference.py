@@ -151,6 +151,10 @@ TURN_CASES = {
         (f'Reacted to "{SAID}" with !', f'Replying to "what nobody said"\n{MORE}'),
         bo_refuses, ("Bo", SAID),
     ),
+    "KEY_IN_TURN": Case(
+        ("Ada", f"{SAID} AKIAIOSFODNN7EXAMPLE"),
+        (f"ghp_{'a1' * 18} {OTHER_WORDS}", "-----BEGIN PRIVATE KEY-----"), lambda world: None,
+    ),
     "EXCLUDED_LABEL": Case(("Room 5", SAID), (OTHER_WORDS, "no"), an_alias_is_excluded),
 }  # fmt: skip
 

@@ -109,6 +109,11 @@ def test_words_are_excluded_by_their_keyed_digest(world: World) -> None:
         gate.admit(sign(world, index=False), Config(), world.now)
 
 
+def test_a_turn_with_a_key_is_not_used(world: World) -> None:
+    say(world, "m0", "good day", "use AKIAIOSFODNN7EXAMPLE for that", "AKIA is short")
+    assert turn_codes(sign(world), world) == [[], ["KEY_IN_TURN"], []]
+
+
 def test_a_turn_is_excluded_by_its_place(world: World) -> None:
     exclude(world, RuleKind.TURN, "transcript/1", ("m0",), *EVERYWHERE[1:])
     assert turn_codes(sign(world), world) == [[], ["EXCLUDED_TURN"]]

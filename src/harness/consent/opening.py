@@ -28,6 +28,7 @@ from harness.consent.records import (
 from harness.consent.request import concerns
 from harness.consent.turns import Person, TurnVerdicts, Voices, judge
 from harness.errors import Refused
+from harness.meetings.detectors import keys
 from harness.meetings.model import Modality, Turn
 
 
@@ -178,7 +179,7 @@ class ContentReader:
     def _excluded(
         self, meeting: str, modality: Modality, kinds: Collection[Modality], turns: Sequence[Turn]
     ) -> dict[int, list[str]]:
-        """Codes of turns that are excluded by their place or by their words."""
+        """Codes of turns that are excluded by their place, their words or a key in them."""
         found: dict[int, list[str]] = defaultdict(list)
         for rule in self._turn_rules:
             kind, _, place = rule.value.partition("/")
@@ -186,6 +187,9 @@ class ContentReader:
                 found[int(place)].append("EXCLUDED_TURN")
         for place_, code in self._repeats.codes(meeting, kinds, turns):
             found[place_].append(code)
+        for place_, turn in enumerate(turns):
+            if keys.places(turn.text):
+                found[place_].append("KEY_IN_TURN")
         return found
 
     def _derives_from_excluded(

@@ -119,6 +119,7 @@ _TURN = {
         "The turn quotes, answers or addresses somebody whose turns may not be "
         "used, or retells a turn that may not be.",
     ),
+    306: ("KEY_IN_TURN", "The turn holds a key or token that opens something."),
 }
 
 _ARM = {
@@ -243,6 +244,16 @@ _RUN = {
     1061: ("SHARD_FILE_MISSING", "A file of a share is missing."),
     1062: ("SHARD_NOT_REGULAR", "A file of a share is a link, a folder or a device."),
     1063: ("SHARD_TOO_LARGE", "The statement of a share is larger than allowed."),
+    1071: ("ALIASES_FILE_MISSING", "A file of aliases, or the signature beside it, is missing."),
+    1072: ("ALIASES_NOT_REGULAR", "A file of aliases is a link, a folder or a device."),
+    1073: ("ALIASES_TOO_LARGE", "A file of aliases is larger than allowed."),
+    1074: ("ALIASES_NONCANONICAL", "The envelope of the aliases is not in canonical JSON."),
+    1075: ("ALIASES_SIG_INVALID", "A signature does not fit the aliases."),
+    1076: ("ALIASES_SIG_THRESHOLD", "Too few different keys signed the aliases."),
+    1077: ("ALIASES_KEY_UNKNOWN", "A key that signed the aliases is not pinned for manifests."),
+    1078: ("ALIASES_KEY_EXPIRED", "The time of a key that signed the aliases is over."),
+    1079: ("ALIASES_KEY_NOT_YET_VALID", "The time of a key that signed the aliases has not come."),
+    1080: ("ALIASES_KEY_REVOKED", "A key that signed the aliases is revoked."),
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import phonenumbers
 
-from harness.meetings.detectors import spoken
+from harness.meetings.detectors import keys, spoken
 from harness.meetings.detectors.span import Span
 
 VERSION = "1"
@@ -24,16 +24,6 @@ _IP = re.compile(
     r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:]{2,}:[0-9a-fA-F:]{2,})(?![\w:]|\.\d)"
 )
 _VERSION_BEFORE = re.compile(r"\b(?:version|build|release|firmware|v)[ :]*(?:is |was )?\Z", re.I)
-_KEYS = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-    r"|\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{40,}"
-    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"
-    r"|\bsk-[A-Za-z0-9_-]{20,}|\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"
-    r"|\bAIza[A-Za-z0-9_-]{35}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}"
-    r"|\bglpat-[A-Za-z0-9_-]{20,}"
-)
 _CARD_DIGITS, _PHONE_DIGITS = range(13, 20), range(7, 16)
 
 
@@ -51,7 +41,7 @@ class Patterns:
     def find(self, text: str) -> Iterator[Span]:
         """Spans of a text; see :class:`harness.meetings.detectors.span.Detector`."""
         if _HINT.search(text):
-            yield from _each(_KEYS, "key", text)
+            yield from (Span(*place, "key") for place in keys.places(text))
             yield from _each(_EMAIL, "email", text)
             yield from _each(_SSN, "ssn", text)
             for match in _IBAN.finditer(text):

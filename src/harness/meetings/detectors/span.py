@@ -28,10 +28,6 @@ class Detector(Protocol):
         """Spans of a text, in any order; they may overlap."""
 
 
-BLOCKING = frozenset({"key"})
-"""Classes that no masking makes harmless: a turn with one is not used."""
-
-
 def search(detectors: Iterable[Detector], text: str) -> list[Span]:
     """What several detectors find, in order and without overlap; of two the longer counts."""
     found = sorted(
