@@ -424,3 +424,42 @@ def test_the_channels_of_a_corpus_are_joined_by_time(tmp_path: Path) -> None:
     summary = run(folder.parent, dst, platform="nxt")
     assert [problem["code"] for problem in summary["refused"]] == ["PARSE_REFUSED"]
     assert rows(dst, "content") == []
+
+
+def test_two_folders_of_one_meeting_are_not_mixed(tmp_path: Path) -> None:
+    src, dst = export(tmp_path / "src" / "a").parent, tmp_path / "dst"
+    export(src / "b", chat__txt=zoom_chat.write([Turn(0, "Ada Example", "other words", 0.0)]))
+    for _ in range(2):
+        summary = run(src, dst)
+        assert summary["meetings"] == 1
+        assert {p["file"].split("/")[0] for p in summary["refused"]} == {"b"}
+        assert {p["code"] for p in summary["refused"]} == {"IMPORT_TWICE"}
+        (chat,) = [row for row in rows(dst, "content") if row["modality"] == "chat_public"]
+        kept = dst / "store" / chat["path"]
+        assert sha256_file(kept) == chat["sha256"]
+        assert b"other" not in kept.read_bytes()
+    shutil.rmtree(src / "a")
+    assert run(src, dst)["refused"] == []
+    assert len(rows(dst, "content")) == 2
+
+
+def test_content_that_is_no_longer_exported_is_removed(tmp_path: Path) -> None:
+    src, dst = export(tmp_path / "src" / "a").parent, tmp_path / "dst"
+    run(src, dst)
+    assert len([*(dst / "store").rglob("*.*")]) == 2
+    (src / "a" / "chat.txt").unlink()
+    run(src, dst)
+    assert [path.name for path in (dst / "store").rglob("*.*")] == ["transcript.vtt"]
+    shutil.rmtree(src / "a")
+    run(src, dst)
+    assert not [*(dst / "store").iterdir()]
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    src, dst = export(tmp_path / "src" / "a").parent, tmp_path / "dst"
+    os.mkfifo(src / "a" / "pipe.vtt")
+    assert [p["code"] for p in run(src, dst)["refused"]] == ["IMPORT_NOT_REGULAR"]
+    (src / "a" / "pipe.vtt").unlink()
+    (src / "a" / "bad\nname.vtt").write_bytes(b"WEBVTT\n")
+    with pytest.raises(Refused, match="IMPORT_FILE_NAME"):
+        run(src, dst)

@@ -60,6 +60,9 @@ def main(words: Sequence[str]) -> int:
                           sha256_hex(people.secret)])  # fmt: skip
     exports, ledger = [*exports_in(asked.src)], Ledger(private / "taken.jsonl", settings)
     store = Store(asked.dst / "store", asked.licence)
+    for export in exports:  # what is taken and stays keeps its meeting
+        if ledger.has(asked.src, export):
+            store.claim(ledger.meeting(export), export.name)
     with progress("importing") as tick:
         for done, export in enumerate(exports):
             if not ledger.has(asked.src, export):
@@ -71,6 +74,7 @@ def main(words: Sequence[str]) -> int:
     ledger = Ledger(private / "taken.jsonl", settings)
     draft.write(asked.dst / "draft", private, lambda: ledger.all(names), people, asked.controller,
                 consents)  # fmt: skip
+    store.prune({row["path"] for taken in ledger.all(names) for row in taken["content"]})
     summary = _summary(ledger, names)
     write_json(asked.dst / "import.json", summary)
     _list_unresolved(private / "unresolved.csv", ledger, names)

@@ -72,7 +72,7 @@ def exports_in(root: Path) -> Iterator[Export]:
     """The meetings below a folder, in the order of their names; hidden files are left out.
 
     Raises:
-        Refused: ``IMPORT_LINK`` for a link, which could lead anywhere.
+        Refused: ``IMPORT_LINK`` for a link, which could lead anywhere, ``IMPORT_FILE_NAME``.
     """
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -80,6 +80,10 @@ def exports_in(root: Path) -> Iterator[Export]:
             if os.path.islink(Path(folder, name)):
                 raise Refused("IMPORT_LINK", "a link, which could lead anywhere", name,
                               "put the file itself there")  # fmt: skip
+            if not name.isprintable():
+                shown = name.encode("ascii", "backslashreplace").decode()
+                raise Refused("IMPORT_FILE_NAME", "a file name that is no printable UTF-8", shown,
+                              "rename it")  # fmt: skip
         below = Path(folder).relative_to(root)
         files = sorted(name for name in names if not name.startswith("."))
         for start, group in groupby(sorted(files, key=_start), key=_start):
@@ -90,10 +94,13 @@ def kind_of(path: Path) -> tuple[Kind, str]:
     """What a file is by its content, and the format of its turns, if it has any.
 
     Raises:
-        Refused: ``IMPORT_MEDIA`` for sound and pictures, ``CONTENT_FORMAT_UNKNOWN``.
+        Refused: ``IMPORT_MEDIA`` for sound and pictures, ``IMPORT_NOT_REGULAR``,
+            ``CONTENT_FORMAT_UNKNOWN``.
     """
     if path.suffix.lower() in _MEDIA:
         raise Refused("IMPORT_MEDIA", "sound and pictures are not read", "", "leave it out")
+    if not path.is_file():
+        raise Refused("IMPORT_NOT_REGULAR", "no regular file", "", "leave it out")
     with path.open("rb") as file:
         head = file.read(HEAD)
     if teams_attendance.looks(head):

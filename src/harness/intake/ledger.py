@@ -42,9 +42,15 @@ class Ledger:
         self._file = path.open("ab")
 
     def has(self, root: Path, export: Export) -> bool:
-        """Whether a meeting is taken as it is now."""
+        """Whether a meeting is taken as it is now; what was refused whole is looked at again."""
         known = self._places.get(export.name)
-        return known is not None and known[0] == self._state(root, export)
+        is_same = known is not None and known[0] == self._state(root, export)
+        return is_same and bool(self.meeting(export))
+
+    def meeting(self, export: Export) -> str:
+        """The id of the meeting that was taken of an export; empty where none was."""
+        (taken,) = self.all([export.name])
+        return taken["meeting"]["meeting_id"] if taken["meeting"] else ""
 
     def add(self, root: Path, export: Export, taken: Taken) -> None:
         """Note that a meeting is taken."""

@@ -136,7 +136,7 @@ class _Taking:
         store: Store,
     ) -> None:  # fmt: skip
         self._root, self._platform, self._people, self._store = root, platform, people, store
-        self._declared = declared
+        self._declared, self._name = declared, export.name
         self.taken = Taken(len(export.files))
         self._kinds: dict[str, tuple[Kind, str]] = {}
         for file in export.files:
@@ -146,8 +146,8 @@ class _Taking:
     def all(self) -> Taken:
         """Everything."""
         told = self._told()
-        if told is None:
-            self._refuse_rest()
+        if told is None or not self._store.claim(told.occasion.meeting_id, self._name):
+            self._refuse_rest(told)
             return self.taken
         occasion, self.taken.told_by = told.occasion, told.source
         seen = self._seen(occasion)
@@ -195,14 +195,18 @@ class _Taking:
                 return told if len(files) == 1 else None
         return None
 
-    def _refuse_rest(self) -> None:
+    def _refuse_rest(self, told: Told | None) -> None:
+        """Refuse the files of a meeting that is not known, or that another export is of."""
+        code, what, remedy = (
+            ("IMPORT_OCCASION", "nothing says which meeting this is, and when",
+             "put Zoom's recordings JSON, or a meeting.json, into the folder")
+            if told is None
+            else ("IMPORT_TWICE", "another folder is of the same meeting", "keep one")
+        )  # fmt: skip
         done = {problem.file for problem in self.taken.problems}
         for file in self._kinds:
             if file not in done and self._kinds[file][0] not in (Kind.RECORDINGS, Kind.OCCASION):
-                self.taken.refuse(file, Refused(
-                    "IMPORT_OCCASION", "nothing says which meeting this is, and when", "",
-                    "put Zoom's recordings JSON, or a meeting.json, into the folder",
-                ))  # fmt: skip
+                self.taken.refuse(file, Refused(code, what, "", remedy))
 
     def _seen(self, occasion: Occasion) -> list[Seen] | None:
         """Who came; None where no list says so."""

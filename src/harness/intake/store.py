@@ -5,8 +5,9 @@ One that holds several is kept in parts, each a file of our own format (``turns-
 """
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -20,6 +21,7 @@ from harness.rundir import replaced
 
 WHOLE = {"meet-entries", "fireflies-json", "qmsum-json", "turns-parquet"}
 """Formats that are read whole, so that their size is bounded."""
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}", re.ASCII)
 _RECORDING_TYPES = {
     ("zoom-vtt", Modality.TRANSCRIPT): "audio_transcript",
     ("zoom-vtt", Modality.CAPTION): "closed_caption",
@@ -90,6 +92,24 @@ class Store:
 
     def __init__(self, root: Path, licence: str) -> None:
         self._root, self._licence = root, licence
+        self._claims: dict[str, str] = {}
+
+    def claim(self, meeting_id: str, export: str) -> bool:
+        """Whether a meeting is that of an export; two exports of one meeting would mix."""
+        return self._claims.setdefault(meeting_id, export) == export
+
+    def prune(self, paths: Collection[str]) -> None:
+        """Remove what is not, or no longer, content of the draft.
+
+        Args:
+            paths: of all its content.
+        """
+        for folder in self._root.iterdir() if self._root.exists() else ():
+            for file in folder.iterdir():
+                if f"{folder.name}/{file.name}" not in paths:
+                    file.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
     def keep(
         self, source: Path, meeting_id: str, modality: Modality, form: str, heard: Heard
@@ -108,7 +128,8 @@ class Store:
         """
         if form in WHOLE and source.stat().st_size > LIMIT:
             raise Refused("IMPORT_TOO_LARGE", f"more than {LIMIT} bytes", "", "split the meeting")
-        path = f"{meeting_id}/{modality}{source.suffix.lower()}"
+        suffix = source.suffix.lower()
+        path = f"{meeting_id}/{modality}{suffix if _SUFFIX.fullmatch(suffix) else ''}"
         with (
             replaced(self._target(path)) as target,
             source.open("rb") as data,
