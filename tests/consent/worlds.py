@@ -1774,6 +1774,7 @@ def edges(world: World, seed: int) -> Iterator[World]:
     yield _all_derived(world, seed)
     yield _of_minors(world, seed)
     yield _kept_long(world, seed)
+    yield _licensed(world, seed)
 
 
 def _all_derived(world: World, seed: int) -> World:
@@ -1800,6 +1801,18 @@ def _of_minors(world: World, seed: int) -> World:
     places = [row | says for row in world.tables["jurisdictions"]]
     tables = world.tables | {"participants": people, "jurisdictions": places}
     return _with_last(replace(world, tables=tables), spoke)
+
+
+def _licensed(world: World, seed: int) -> World:
+    """All content under a licence that lacks the purpose, an operation or itself, of one kind."""
+    kinds = ("audio_only", "chat_file", "summary", "none", "unheard_of")
+    content = [
+        row | {"recording_type": kinds[seed % 5]} | ({"licence_id": "L9"} if seed % 4 == 3 else {})
+        for row in world.tables["content"]
+    ]
+    lacks: Row = ({"purposes": ["other"]}, {"operations": ["annotation"]}, {}, {})[seed % 4]
+    licences = [row | lacks for row in world.tables["licences"]]
+    return replace(world, tables=world.tables | {"content": content, "licences": licences})
 
 
 def _kept_long(world: World, seed: int) -> World:
