@@ -37,6 +37,7 @@ ADA = Stay("Ada Example", "Ada@Example.org", datetime(2026, 3, 2, 10), datetime(
 BO = replace(ADA, label="Bo | Org", email="bo@example.org", guest=True, recording_consent="N")
 SAID = [Turn(0, "Ada Example", "hello there", 1.0), Turn(1, "Bo | Org", "good day", 2.0)]
 WRITTEN = [Turn(0, "Bo | Org", "a link", 3.0)]
+NUMBER = "812 3456 7890"
 ID = "_ajXp112Q__mdEbc4wQ"
 
 
@@ -46,7 +47,7 @@ def export(folder: Path, **files: bytes | None) -> Path:
                              "completed")  # fmt: skip
     made: dict[str, bytes | None] = {
         "recordings.json": zoom_recordings.write([recorded]),
-        "participants.csv": zoom_participants.write("812", "Weekly", [ADA, BO, ADA]),
+        "participants.csv": zoom_participants.write(NUMBER, "Weekly", [ADA, BO, ADA]),
         "meeting.transcript.vtt": zoom_transcript.write(SAID, 9.0),
         "chat.txt": zoom_chat.write(WRITTEN),
         **{name.replace("__", "."): data for name, data in files.items()},
@@ -121,9 +122,9 @@ def test_recording_consent_is_consent_to_the_recording_alone(tmp_path: Path) -> 
          {NO_NAME}),
         ({"timeline__json": b'{"timeline": [{"ts": "00:00:01.000", "users": '
           b'[{"username": "Quiet"}, {"username": "Bo | Org"}]}]}'}, {"Quiet"}),
-        ({"participants__csv": zoom_participants.write("8", "W", [ADA, replace(BO, email="")])},
+        ({"participants__csv": zoom_participants.write(NUMBER, "W", [ADA, replace(BO, email="")])},
          {"Bo | Org"}),
-        ({"participants__csv": zoom_participants.write("8", "W", [ADA, BO, replace(
+        ({"participants__csv": zoom_participants.write(NUMBER, "W", [ADA, BO, replace(
             BO, label="4155550100", email="")])}, {"4155550100"}),
     ],
 )  # fmt: skip
@@ -202,7 +203,7 @@ def test_a_broken_file_of_people_is_refused(text: str, line: int, tmp_path: Path
         ({"video__mp4": b"secret"}, "video.mp4", None, "IMPORT_MEDIA"),
         ({"more__vtt": zoom_transcript.write(SAID, 9.0)}, "more.vtt", None, "IMPORT_TWICE"),
         ({"talk__txt": b"Ada  0:01\nsecret\n"}, "talk.txt", None, "CONTENT_FORMAT_UNKNOWN"),
-        ({"participants__csv": zoom_participants.write("8", "W", [replace(
+        ({"participants__csv": zoom_participants.write(NUMBER, "W", [replace(
             ADA, label="Ada Example: secret")]), "meeting__transcript__vtt": zoom_transcript.write(
             [Turn(0, "Ada Example: secret", "x", 0.0)], 9.0)}, "meeting.transcript.vtt", None,
          "IMPORT_NAME"),
@@ -422,7 +423,8 @@ def test_the_channels_of_a_corpus_are_joined_by_time(tmp_path: Path) -> None:
     assert people == {"A": ("host", False), "B": ("participant", True)}
     (folder / "ES2002a.B.segments.xml").unlink()
     summary = run(folder.parent, dst, platform="nxt")
-    assert [problem["code"] for problem in summary["refused"]] == ["PARSE_REFUSED"]
+    assert {problem["code"] for problem in summary["refused"]} == {"PARSE_REFUSED"}
+    assert (summary["files"], summary["read"], len(summary["refused"])) == (5, 2, 3)
     assert rows(dst, "content") == []
 
 
@@ -463,3 +465,145 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     (src / "a" / "bad\nname.vtt").write_bytes(b"WEBVTT\n")
     with pytest.raises(Refused, match="IMPORT_FILE_NAME"):
         run(src, dst)
+
+
+def nobody(dst: Path) -> set[str]:
+    return {row["label"] for row in rows(dst, "participants") if row["subject_key"] is None}
+
+
+@pytest.mark.parametrize("email", ["n/a", " ", "ada @example.org", "a@b", "a\u0308@b.org"])
+def test_what_is_no_address_makes_nobody_known(email: str, tmp_path: Path) -> None:
+    people = zoom_participants.write(NUMBER, "Weekly", [ADA, replace(BO, email=email)])
+    src, dst = export(tmp_path / "src" / "a", participants__csv=people).parent, tmp_path / "dst"
+    assert [p["code"] for p in run(src, dst)["refused"]] == ["PARSE_REFUSED"]
+    assert nobody(dst) == {"Ada Example", "Bo | Org", NO_LIST}
+
+
+def test_a_name_that_nobody_sees_is_nobodys(tmp_path: Path) -> None:
+    people = zoom_participants.write(NUMBER, "Weekly", [ADA, replace(BO, label="\u3164")])
+    speech = zoom_transcript.write([Turn(0, "", "somebody speaks", 1.0)], 9.0)
+    src = export(tmp_path / "src" / "a", participants__csv=people, chat__txt=None,
+                 meeting__transcript__vtt=speech).parent  # fmt: skip
+    run(src, tmp_path / "dst")
+    assert nobody(tmp_path / "dst") == {NO_NAME}
+    assert lint(tmp_path / "dst" / "draft", datetime.now(UTC))[0] == []
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"attendees__csv": b"label,email,role\nAda Example,ada@example.org,host\n",
+         "participants__csv": zoom_participants.write(NUMBER, "W", [ADA, BO]) + b"x,,,,,,\r\n"},
+        {"attendees__csv": b"label,email,role\n", "participants__csv": None},
+        {"participants__csv": zoom_participants.write("999", "W", [ADA, BO])},
+        {"participants__csv": zoom_participants.write(NUMBER, "W", [
+            replace(ADA, join=datetime(2025, 3, 2, 10), leave=datetime(2025, 3, 2, 11))])},
+    ],
+)  # fmt: skip
+def test_a_list_that_is_not_whole_or_of_another_meeting_is_no_list(
+    files: dict[str, bytes | None], tmp_path: Path
+) -> None:
+    src, dst = export(tmp_path / "src" / "a", **files).parent, tmp_path / "dst"
+    assert len(run(src, dst)["refused"]) == 1
+    assert NO_LIST in nobody(dst)
+
+
+@pytest.fixture
+def aliases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes and signs a file of aliases."""
+    key = Ed25519PrivateKey.generate()
+    save_trust(tmp_path / "trust.json", trust_root([(key, (KeyRole.MANIFEST,))]))
+    monkeypatch.setenv("HARNESS_TRUST", str(tmp_path / "trust.json"))
+
+    def write(*lines: AliasLine) -> str:
+        path = tmp_path / "aliases.jsonl"
+        path.write_bytes(b"".join(canonical_json(to_json(line)) + b"\n" for line in lines))
+        sign_aliases(path, [key])
+        return str(path)
+
+    return write
+
+
+def test_an_alias_of_somebody_who_is_on_no_list_hides_nobody(aliases: Any, tmp_path: Path) -> None:
+    chat = zoom_chat.write([Turn(0, "Room 1", "hi", 0.0)])
+    src, dst = export(tmp_path / "src" / "a", chat__txt=chat).parent, tmp_path / "dst"
+    run(src, dst, "--aliases", aliases(AliasLine("*", "Room 1", ("cy@example.org",))))
+    assert nobody(dst) == {"Room 1"}
+
+
+def test_an_alias_says_who_a_listed_telephone_is(aliases: Any, tmp_path: Path) -> None:
+    people = zoom_participants.write(NUMBER, "W", [ADA, BO, replace(BO, label="415", email="")])
+    src, dst = export(tmp_path / "src" / "a", participants__csv=people).parent, tmp_path / "dst"
+    run(src, dst)
+    assert nobody(dst) == {"415"}
+    run(src, dst, "--aliases", aliases(AliasLine("*", "415", ("ADA@example.org",))))
+    assert nobody(dst) == set()
+    keys = {row["label"]: row["subject_key"] for row in rows(dst, "participants")}
+    assert keys["415"] == keys["Ada Example"] != keys["Bo | Org"]
+
+
+def test_a_label_of_two_people_is_nobodys(tmp_path: Path) -> None:
+    people = zoom_participants.write(NUMBER, "W", [ADA, replace(ADA, email="ada2@x.org"), BO])
+    src, dst = export(tmp_path / "src" / "a", participants__csv=people).parent, tmp_path / "dst"
+    run(src, dst)
+    assert nobody(dst) == {"Ada Example"}
+    assert lint(dst / "draft", datetime.now(UTC))[0] == []
+
+
+def test_every_answer_to_the_recording_is_logged(tmp_path: Path) -> None:
+    people = zoom_participants.write(NUMBER, "W", [ADA, replace(ADA, recording_consent="N"), BO])
+    src, dst = export(tmp_path / "src" / "a", participants__csv=people).parent, tmp_path / "dst"
+    run(src, dst)
+    keys = {row["label"]: row["subject_key"] for row in rows(dst, "participants")}
+    ada = [e["state"] for e in rows(dst, "consent") if e["subject_key"] == keys["Ada Example"]]
+    assert ada == ["given", "refused"]
+
+
+def test_an_event_does_not_vanish_behind_the_id_of_another(tmp_path: Path) -> None:
+    src, dst = export(tmp_path / "src" / "a").parent, tmp_path / "dst"
+    run(src, dst)
+    (told, _) = rows(dst, "consent")
+    event = {k: v for k, v in told.items() if k not in ("seq", "subject_key", "actor_key")}
+    event |= {"event_id": "form-1", "subject": "ada@example.org", "actor": "ada@example.org"}
+    consents = tmp_path / "consents.jsonl"
+    consents.write_text(json.dumps(event) + "\n")
+    run(src, dst, "--consents", str(consents))
+    before = (dst / "draft" / "consent.jsonl").read_bytes()
+    consents.write_text(json.dumps(event | {"state": "withdrawn"}) + "\n")
+    with pytest.raises(Refused, match="CONSENTS_INVALID"):
+        run(src, dst, "--consents", str(consents))
+    assert (dst / "draft" / "consent.jsonl").read_bytes() == before
+    run(src, dst)  # nothing is left half done
+
+
+def test_a_folder_may_be_called_as_the_start_of_a_recording(tmp_path: Path) -> None:
+    src, dst = tmp_path / "src", tmp_path / "dst"
+    start = "GMT20260302-090000"
+    export(src / start)
+    other = export(tmp_path / "other")
+    recorded = RecordingFile(replace(MEETING, uuid="u2"), "f", "CHAT", "chat_file",
+                             Modality.CHAT_PUBLIC, "completed")  # fmt: skip
+    (other / "recordings.json").write_bytes(zoom_recordings.write([recorded]))
+    for path in other.iterdir():
+        path.rename(src / f"{start}_{path.name}")
+    run(src, dst)
+    assert sorted(row["meeting_id"] for row in rows(dst, "meetings")) == sorted([ID, "u2"])
+
+
+def test_a_name_with_a_colon_is_never_credited_to_its_first_half(tmp_path: Path) -> None:
+    people = zoom_participants.write(NUMBER, "W", [
+        ADA, replace(BO, label="Bo"), replace(BO, label="Bo: Sales (Robert)", email="r@x.org"),
+    ])  # fmt: skip
+    speech = zoom_transcript.write([Turn(0, "Bo: Sales", "I quit", 1.0)], 9.0)
+    src = export(tmp_path / "src" / "a", participants__csv=people, chat__txt=None,
+                 meeting__transcript__vtt=speech).parent  # fmt: skip
+    summary = run(src, tmp_path / "dst")
+    assert [problem["code"] for problem in summary["refused"]] == ["IMPORT_NAME"]
+
+
+@pytest.mark.parametrize("inside", ["src/dst", "."])
+def test_the_store_does_not_lie_among_the_exports(inside: str, tmp_path: Path) -> None:
+    src = export(tmp_path / "src" / "a").parent
+    with pytest.raises(UsageError, match="SRC and DST"):
+        run(src, tmp_path / inside)
+    assert (src / "a" / "chat.txt").exists()

@@ -5,6 +5,7 @@ compares the rest with labels and words, spaces and colons apart. It shares no l
 """
 
 import html
+import html.entities
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -60,8 +61,14 @@ def _teams(data: bytes) -> str:
 
 
 def html_plain(text: str) -> str:
-    """Entities as characters, those alone that end in a semicolon."""
-    return re.sub(r"&(?:#\w+|\w+);", lambda m: html.unescape(m[0]), text, flags=re.ASCII)
+    """Entities as characters, those alone that there are, end in a semicolon and can be seen."""
+
+    def character(match: re.Match[str]) -> str:
+        known = match[0].startswith("&#") or match[0][1:] in html.entities.html5
+        plain = html.unescape(match[0])
+        return plain if known and plain and plain.isprintable() else match[0]
+
+    return re.sub(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);", character, text)
 
 
 def _webex(data: bytes) -> str:

@@ -140,7 +140,7 @@ FIXTURE_FORMATS = {
     "meet_chat.sbv": ("meet-sbv", ["Ada Example", "Bo"]),
     "otter.txt": ("otter-text", ["Ada Example", "Unknown Speaker", "Ada"]),
     "overlap.vtt": ("zoom-vtt", ["Ada", "Bo"]),
-    "reuse_id.vtt": ("named-vtt", ["Ada", "Bo"]),
+    "reuse_id.vtt": ("named-vtt", 7),
     "teams_unattributed.vtt": ("teams-vtt-unattributed", ["", ""]),
     "teams_voice.vtt": ("teams-vtt", ["John Smith", "O'Neil, Jane (Guest)", "Mary", "Bob"]),
     "zoom_basic.vtt": ("zoom-vtt", ["Ada Example", "Bo Sample | Org", ""]),
@@ -180,3 +180,74 @@ def test_every_fixture_is_spoken_of() -> None:
 def test_files_without_turns_are_of_no_format_of_turns(file: str) -> None:
     with pytest.raises(Refused, match="CONTENT_FORMAT_UNKNOWN"):
         format_of(fixture(file))
+
+
+SWALLOWED = {
+    "meet-sbv": [
+        "0:00:01.000,0:00:04.000\nAda: hi\n\n0:00:05.000, 0:00:08.000\nBo: I quit\n",
+        "0:00:01.000,0:00:04.000\nAda: hi\n\n00:05.000,00:08.000\nBo: I quit\n",
+    ],
+    "otter-text": [
+        "Ada  0:01\nhello\n\nBo  0:05\t\nI quit\n",
+        "Ada  0:01\nhello\n\nBo 0:05\nI quit\n",
+        "Ada  0:01\nhello\n\nBo \u00a00:05\nI quit\n",
+        "Ada  0:01\nhello\nBo  0:70\nI quit\n",
+    ],
+    "named-vtt": [
+        "WEBVTT\n\na\n00:01.000 --> 00:02.000\nAda: hi <v Bo>I quit</v>\n",
+        "WEBVTT\n\n00:01.000 --> 00:02.000\nA: hi\n\nBo: I quit\n00:03.000 --> 00:04.000\nA: x\n",
+    ],
+    "teams-vtt": [
+        "WEBVTT\n\n00:01.000 --> 00:02.000\n<v A>x\n\nI quit\n00:03.000 --> 00:04.000\n<v A>x\n",
+    ],
+    "zoom-vtt": [
+        "WEBVTT\n\n1\n00:00:01.000 --> 00:00:02.000\nAda: hi\n\nNOTE I quit\n",
+        "WEBVTT\n\nNOTE I quit\n\n1\n00:00:01.000 --> 00:00:02.000\nAda: hi\n",
+    ],
+    "meet-text": [
+        "00:00:00\n\nAda: I quit\nTranscript\n\nAda: bye\n",
+        "Weekly\nTranscript\n\nMeeting ended after 00:06:00 Bo: I quit\n",
+    ],
+    "fireflies-json": ['{"sentences": [], "data": {"sentences": []}}'],
+}
+"""What a reader must not pass over, nor take for words of whoever spoke before."""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(n, t) for n, texts in SWALLOWED.items() for t in texts]
+)
+def test_what_is_off_is_refused_and_never_somebody_elses(name: str, text: str) -> None:
+    with pytest.raises(Refused, match="PARSE_REFUSED") as refused:
+        READERS[name](text.encode())
+    assert "quit" not in str(refused.value)
+
+
+LONG = {
+    "zoom-vtt": ["WEBVTT\n\n1\n00:00:01.000 --> 00:00:02.000\nAda: hi\n\n" + "a" * 400_000,
+                 f"WEBVTT\n\n1\n{'0' * 5000}:00:01.000 --> 00:00:02.000\nA: b\n"],
+    "named-vtt": ["WEBVTT\n\nx\n00:01.000 --> 00:02.000\nAda: hi\n\n" + "a" * 400_000],
+    "otter-text": ["Ada  0:01\nhi\n\nBo 0:05\n" + "a" * 400_000],
+    "teams-vtt": ["WEBVTT\n\n00:01.000 --> 00:02.000\n<v A>x" + " " * 100_000 + "<b>\n"],
+    "zoom-chat": ["09:00:00\tAda Example:\thi\n" * 90_000, f"{'9' * 400}:00:00\tA:\tb\r\n"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text"), [(n, t) for n, texts in LONG.items() for t in texts])
+def test_long_files_are_refused_soon(name: str, text: str) -> None:
+    with pytest.raises(Refused, match="PARSE_REFUSED"):
+        READERS[name](text.encode())
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_where_a_line_end_is_cut_does_not_matter(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name in ("turns-parquet", "meet-entries", "fireflies-json"):
+        return  # read whole
+    turns = turns_for(name, [("Ada", ["one two", "three"]), ("Bo", ["six"])] * 4)
+    data = WRITERS[name](turns)
+    if name != "zoom-chat":
+        data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    for size in range(1, 40):
+        monkeypatch.setattr("harness.meetings.strict.CHUNK", size)
+        assert list(FORMATS[name].read(io.BytesIO(data))) == turns

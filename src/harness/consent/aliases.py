@@ -9,11 +9,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from harness.consent.labels import label_key
 from harness.consent.reading import read_once
 from harness.consent.records import Id, parse_lines, record
 from harness.consent.signing import KeyRole, TrustRoot, sign, verify
 from harness.digest import canonical_json, sha256_hex
 from harness.errors import Refused
+from harness.meetings.address import address
 from harness.rundir import write_bytes
 
 PREDICATE = "https://meeting-harness.dev/aliases/v1"
@@ -30,8 +32,10 @@ class AliasLine:
     emails: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not self.emails:
-            raise ValueError("an alias of nobody")
+        if not self.emails or not label_key(self.label):
+            raise ValueError("an alias of nobody, or of nothing that is seen")
+        for email in self.emails:
+            address(email)
 
 
 def sign_aliases(path: Path, keys: Iterable[Ed25519PrivateKey]) -> int:

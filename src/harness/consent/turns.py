@@ -94,6 +94,8 @@ class Voices:
     def of(self, label: str) -> Sequence[Person]:
         """The people behind a label; nobody where one of them is not on the roster."""
         key = label_key(label)
+        if not key:  # a name that nobody sees would stand for all speech without one
+            return []
         if key in self._by_label:
             return self._by_label[key]
         groups = self._aliases.get(key, [])

@@ -2,6 +2,7 @@
 
 from harness.consent.records import Role
 from harness.intake.people import Seen
+from harness.meetings.address import address
 from harness.meetings.strict import decode, refusal, table_rows
 
 _COLUMNS = ["label", "email", "role"]
@@ -22,10 +23,12 @@ def read(data: bytes) -> list[Seen]:
     for line, row in [*table_rows(decode(data))][1:]:
         try:
             label, email, role = row
-            seen = Seen(label, email, Role(role))
+            seen = Seen(label, address(email) if email else "", Role(role))
         except ValueError:
             raise refusal("not a label, an address and a role", line, "correct it") from None
-        if not label.strip() or (email and "@" not in email):
-            raise refusal("no label, or no address", line, "correct it")
+        if not label.strip():
+            raise refusal("no label", line, "correct it")
         found.append(seen)
+    if not found:
+        raise refusal("nobody", 1, "list who came")
     return found

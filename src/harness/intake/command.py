@@ -48,6 +48,9 @@ def main(words: Sequence[str]) -> int:
     asked = _parser().parse_args(words)
     if not asked.src.is_dir():
         raise UsageError("FLAG", "no folder", "SRC", "name the folder with the exports")
+    src, dst = asked.src.resolve(), asked.dst.resolve()
+    if src.is_relative_to(dst) or dst.is_relative_to(src):
+        raise UsageError("FLAG", "one of them lies in the other", "SRC and DST", "name others")
     private = asked.dst / "private"
     private.mkdir(0o700, parents=True, exist_ok=True)
     private.chmod(0o700)
@@ -66,8 +69,9 @@ def main(words: Sequence[str]) -> int:
     with progress("importing") as tick:
         for done, export in enumerate(exports):
             if not ledger.has(asked.src, export):
+                state = ledger.state(asked.src, export)
                 taken = take(asked.src, export, asked.platform, people, declared, store)
-                ledger.add(asked.src, export, taken)
+                ledger.add(export, taken, state)
             tick(done + 1, len(exports))
     names = [export.name for export in exports]
     ledger.compact(names)

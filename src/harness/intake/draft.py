@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.consent.drafting import new_draft
 from harness.consent.records import Operation, format_time, parse_time
-from harness.digest import canonical_json, sha256_file
+from harness.digest import canonical_json, digest_of, sha256_file
 from harness.errors import Refused
 from harness.intake.people import People
 from harness.rundir import read_json, replaced, write_json
@@ -55,10 +55,16 @@ def write(
         new_draft(folder)
         _note(folder, private)
     _check(folder, private)
+    noted = read_json(private / _WRITTEN)
     for table in OWN:
-        with replaced(folder / f"{table}.jsonl") as target, target.open("wb") as file:
-            for row in _rows(table, taken):
-                file.write(canonical_json(row) + b"\n")
+        with replaced(folder / f"{table}.jsonl") as target:
+            with target.open("wb") as file:
+                file.writelines(canonical_json(row) + b"\n" for row in _rows(table, taken))
+            noted[table] = [
+                *noted[table],
+                sha256_file(target),
+            ]  # either may stand there, if cut short
+            write_json(private / _WRITTEN, noted)
     answers = _answers(taken, people, controller)
     _append(folder / "consent.jsonl", itertools.chain(answers, consents))
     _note(folder, private)
@@ -79,7 +85,7 @@ def _rows(table: str, taken: Rows) -> Iterator[Any]:
 
 
 def _note(folder: Path, private: Path) -> None:
-    digests = {table: sha256_file(folder / f"{table}.jsonl") for table in OWN}
+    digests = {table: [sha256_file(folder / f"{table}.jsonl")] for table in OWN}
     write_json(private / _WRITTEN, digests)
 
 
@@ -87,7 +93,7 @@ def _check(folder: Path, private: Path) -> None:
     written = read_json(private / _WRITTEN) if (private / _WRITTEN).exists() else {}
     for table in OWN:
         path = folder / f"{table}.jsonl"
-        if not path.exists() or sha256_file(path) != written.get(table):
+        if not path.exists() or sha256_file(path) not in written.get(table, ()):
             raise Refused("DRAFT_EDITED", "a table is not what the last import wrote", path.name,
                           "say it in --people or --aliases and restore the table, or import "
                           "elsewhere")  # fmt: skip
@@ -95,19 +101,30 @@ def _check(folder: Path, private: Path) -> None:
 
 def _append(path: Path, events: Iterable[dict[str, Any]]) -> None:
     """Append the events that the log does not have yet."""
-    known, count = set(), 0
+    known, count = dict[str, str](), 0
     with path.open("rb") as file:
         for line in file:
-            known.add(json.loads(line).get("event_id"))
+            event = json.loads(line)
+            known[event.pop("event_id", "")] = _said(event)
             count += 1
+    logged, written = {*known}, set[str]()
     with replaced(path) as target, path.open("rb") as old, target.open("wb") as new:
         for block in iter(lambda: old.read(1 << 20), b""):
             new.write(block)
         for event in events:
-            if event["event_id"] not in known:
-                known.add(event["event_id"])
+            name, said = event["event_id"], _said(event)
+            if known.setdefault(name, said) != said:
+                raise Refused("CONSENTS_INVALID", "an event_id that the log has for something else",
+                              name, "give the new event an id of its own")  # fmt: skip
+            if name not in written and name not in logged:
+                written.add(name)
                 new.write(canonical_json({"seq": count, **event}) + b"\n")
                 count += 1
+
+
+def _said(event: dict[str, Any]) -> str:
+    """Digest of what an event says, its number and id apart."""
+    return digest_of({key: event[key] for key in event if key not in ("seq", "event_id")})
 
 
 def _answers(taken: Rows, people: People, controller: str) -> Iterator[dict[str, Any]]:

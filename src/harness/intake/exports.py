@@ -87,7 +87,10 @@ def exports_in(root: Path) -> Iterator[Export]:
         below = Path(folder).relative_to(root)
         files = sorted(name for name in names if not name.startswith("."))
         for start, group in groupby(sorted(files, key=_start), key=_start):
-            yield Export(f"{below / start}", tuple(str(below / name) for name in group))
+            yield Export(
+                f"{below}//{start}" if start else f"{below}",
+                tuple(str(below / name) for name in group),
+            )
 
 
 def kind_of(path: Path) -> tuple[Kind, str]:

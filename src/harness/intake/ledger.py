@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.consent.records import to_json
-from harness.digest import digest_of
+from harness.digest import sha256_hex
 from harness.intake.exports import Export
 from harness.intake.meeting import Taken
 from harness.rundir import replaced
@@ -44,7 +44,7 @@ class Ledger:
     def has(self, root: Path, export: Export) -> bool:
         """Whether a meeting is taken as it is now; what was refused whole is looked at again."""
         known = self._places.get(export.name)
-        is_same = known is not None and known[0] == self._state(root, export)
+        is_same = known is not None and known[0] == self.state(root, export)
         return is_same and bool(self.meeting(export))
 
     def meeting(self, export: Export) -> str:
@@ -52,9 +52,8 @@ class Ledger:
         (taken,) = self.all([export.name])
         return taken["meeting"]["meeting_id"] if taken["meeting"] else ""
 
-    def add(self, root: Path, export: Export, taken: Taken) -> None:
-        """Note that a meeting is taken."""
-        state = self._state(root, export)
+    def add(self, export: Export, taken: Taken, state: str) -> None:
+        """Note that a meeting is taken, of files in the state that was before they were read."""
         entry = {"name": export.name, "state": state, "taken": _plain(taken)}
         self._places[export.name] = (state, self._file.tell())
         self._file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
@@ -80,10 +79,11 @@ class Ledger:
                 old.seek(self._places[name][1])
                 file.write(old.readline())
 
-    def _state(self, root: Path, export: Export) -> str:
+    def state(self, root: Path, export: Export) -> str:
+        """Digest of the sizes and dates of a meeting's files, and of the settings."""
         stats = [(file, (root / file).stat()) for file in export.files]
-        files = [[file, stat.st_size, str(stat.st_mtime_ns)] for file, stat in stats]
-        return digest_of([SCHEMA, self._settings, files])
+        files = [[file, stat.st_size, stat.st_mtime_ns] for file, stat in stats]
+        return sha256_hex(json.dumps([SCHEMA, self._settings, files]).encode())
 
     def _end(self, size: int) -> int:
         """Where the last whole line ends: what follows was cut short."""

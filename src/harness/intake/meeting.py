@@ -7,14 +7,15 @@ since somebody who came may have been silent. Such rows make the gate deny the m
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from harness.consent.labels import label_key
 from harness.consent.records import (
+    NONE,
     Alias,
     ContentRow,
     MeetingRow,
@@ -25,9 +26,10 @@ from harness.errors import Refused
 from harness.intake import attendees
 from harness.intake.exports import Export, Kind, kind_of
 from harness.intake.occasion import Occasion, Told, of_file, of_recording
-from harness.intake.people import People, Seen, by_label
+from harness.intake.people import NO_NAME, People, Seen, answers, by_label
 from harness.intake.series import Declarations, about
 from harness.intake.store import LIMIT, Heard, Store
+from harness.meetings.address import address
 from harness.meetings.model import Modality, Turn
 from harness.meetings.readers import (
     nxt,
@@ -44,9 +46,10 @@ PLATFORMS = {
     "other": ("named-", "turns-", "qmsum-"),
 }  # fmt: skip
 """Platforms, and how the names of their formats begin."""
-NO_LIST, NO_NAME = "(no list of who came)", "(no name)"
-"""Labels of roster rows for people of whom an export says nothing."""
-_CAPTION = re.compile(r"(?:^|[^a-z])(?:cc|closed_?caption|captions?)(?:[^a-z]|$)")
+NO_LIST = "(no list of who came)"
+"""Label of a roster row for whoever came, where no list says who did."""
+_CAPTION = re.compile(r"(?:\A|[._-])(?:cc|closed_?captions?|captions?)\.vtt\Z")
+_CLOSE = timedelta(hours=12)
 _CHANNEL = re.compile(r"\.(?:words|segments|segs)\.xml\Z")
 _CHATS = {"zoom-chat", "meet-sbv"}
 
@@ -136,7 +139,7 @@ class _Taking:
         store: Store,
     ) -> None:  # fmt: skip
         self._root, self._platform, self._people, self._store = root, platform, people, store
-        self._declared, self._name = declared, export.name
+        self._declared, self._name, self._series = declared, export.name, ""
         self.taken = Taken(len(export.files))
         self._kinds: dict[str, tuple[Kind, str]] = {}
         for file in export.files:
@@ -150,16 +153,20 @@ class _Taking:
             self._refuse_rest(told)
             return self.taken
         occasion, self.taken.told_by = told.occasion, told.source
-        seen = self._seen(occasion)
-        heard = Heard(with_colons=tuple(f"{s.label}: " for s in seen or () if ": " in s.label))
+        self._series = occasion.series_id
+        came, is_whole = self._came(occasion)
+        seen = by_label(came)
+        cut = {label_key(one.label.partition(": ")[0]) for one in seen if ": " in one.label}
+        heard = Heard(with_colons=frozenset(cut))
         for file in self._files(Kind.TURNS):
             self._keep(file, occasion, heard)
         self._join_channels(occasion, heard)
         for file in self._files(Kind.SAVED_CHAT):
-            self._split(file, occasion, heard, [s.label for s in seen or ()])
+            self._split(file, occasion, heard, [one.label for one in seen])
         self.taken.turns, self.taken.words = heard.turns, heard.words
         self.taken.aliases = self._people.of_series(occasion.series_id)
-        self._enrol(occasion, seen, heard)
+        self._enrol(occasion, seen, is_whole, heard)
+        self.taken.answers = answers(came)
         said = about(self._declared, occasion.series_id)
         self.taken.meeting = MeetingRow(
             occasion.meeting_id, occasion.series_id, occasion.account_id, self._platform,
@@ -208,22 +215,24 @@ class _Taking:
             if file not in done and self._kinds[file][0] not in (Kind.RECORDINGS, Kind.OCCASION):
                 self.taken.refuse(file, Refused(code, what, "", remedy))
 
-    def _seen(self, occasion: Occasion) -> list[Seen] | None:
-        """Who came; None where no list says so."""
-        found: list[Seen] | None = None
-        for file in self._files(Kind.PARTICIPANTS, Kind.ATTENDANCE, Kind.ATTENDEES):
+    def _came(self, occasion: Occasion) -> tuple[list[Seen], bool]:
+        """Who came, and whether lists say so that could all be read."""
+        found: list[Seen] = []
+        lists = self._files(Kind.PARTICIPANTS, Kind.ATTENDANCE, Kind.ATTENDEES)
+        read = 0
+        for file in lists:
             with _refusing(self.taken, file):
                 data = self._read(file)
                 match self._kinds[file][0]:
                     case Kind.PARTICIPANTS:
-                        came = _of_zoom(data, occasion)
+                        found += _of_zoom(data, occasion)
                     case Kind.ATTENDANCE:
-                        came = _of_teams(data)
+                        found += _of_teams(data)
                     case _:
-                        came = attendees.read(data)
-                found = [*(found or []), *came]
+                        found += attendees.read(data)
                 self.taken.read += 1
-        return None if found is None else by_label(found)
+                read += 1
+        return found, bool(lists) and read == len(lists) and bool(found)
 
     def _keep(self, file: str, occasion: Occasion, heard: Heard) -> None:
         form = self._kinds[file][1]
@@ -241,24 +250,34 @@ class _Taking:
     def _join_channels(self, occasion: Occasion, heard: Heard) -> None:
         """Join the channels of an NXT meeting, each of words and segments, by time."""
         files = self._files(Kind.NXT)
-        channels: dict[str, list[str]] = {}
-        for file in files:
-            channels.setdefault(_CHANNEL.sub("", Path(file).name), []).append(file)
         said: list[tuple[float, str, str]] = []
-        for name, pair in channels.items():
-            with _refusing(self.taken, pair[0]):
-                by_kind = {"words" if ".words." in Path(f).name else "segments": f for f in pair}
-                if {*by_kind} != {"words", "segments"} or len(pair) != 2:
-                    raise Refused("PARSE_REFUSED", "no words and segments of one channel", "",
-                                  "keep the names of the release")  # fmt: skip
-                found = nxt.read(*(self._read(by_kind[kind]) for kind in ("words", "segments")))
-                channel = name.rpartition(".")[2]
-                said += [(s.start, s.participant or channel, s.text) for s in found]
-                self.taken.read += 2
+        try:
+            for name, pair in _channels(files).items():
+                if self._platform != "nxt":
+                    raise Refused("CONTENT_FORMAT_UNKNOWN", "NXT, which is of another platform", "",
+                                  "import it with the other platform's name")  # fmt: skip
+                said += self._channel(name, pair)
+            if said:
+                self._check_first(Modality.TRANSCRIPT)
+        except Refused as error:  # a meeting without one of its voices is another meeting
+            for file in files:
+                self.taken.refuse(file, error)
+            return
+        self.taken.read += len(files)
         turns = [Turn(n, who, text, start) for n, (start, who, text) in enumerate(sorted(said))]
-        if turns and not any(problem.file in files for problem in self.taken.problems):
+        if turns:
             write = partial(self._store.write, turns, occasion.meeting_id, Modality.TRANSCRIPT)
             self.taken.content.append(_undone(heard, write))
+
+    def _channel(self, name: str, pair: list[str]) -> list[tuple[float, str, str]]:
+        """What was said on one channel: when, by whom, and what."""
+        files = {"words" if ".words." in Path(f).name else "segments": f for f in pair}
+        if {*files} != {"words", "segments"} or len(pair) != 2:
+            raise Refused("PARSE_REFUSED", "no words and segments of one channel", "",
+                          "keep the names of the release")  # fmt: skip
+        found = nxt.read(self._read(files["words"]), self._read(files["segments"]))
+        channel = name.rpartition(".")[2]
+        return [(s.start, s.participant or channel, s.text) for s in found]
 
     def _split(self, file: str, occasion: Occasion, heard: Heard, known: Sequence[str]) -> None:
         """Keep the public and the private messages of a saved chat apart."""
@@ -283,27 +302,42 @@ class _Taking:
         if any(row.modality is modality for row in self.taken.content):
             raise Refused("IMPORT_TWICE", f"a second {modality} of one meeting", "", "keep one")
 
-    def _enrol(self, occasion: Occasion, seen: list[Seen] | None, heard: Heard) -> None:
+    def _enrol(self, occasion: Occasion, seen: list[Seen], is_whole: bool, heard: Heard) -> None:
         """Put everybody on the roster."""
-        meeting = occasion.meeting_id
-        listed = {label_key(one.label) for one in seen or ()}
-        meant = {label_key(alias.label) for alias in self.taken.aliases}
+        seen = [self._known(one) for one in seen]
+        keys = {self._people.key(one.email) for one in seen if one.email}
+        listed = {label_key(one.label) for one in seen} - {""}
+        meant = {
+            label_key(alias.label) for alias in self.taken.aliases
+            if keys.issuperset(alias.subject_keys)
+        }  # fmt: skip
         strange: dict[str, int] = {}
         for label, turns in [*heard.labels.items(), *((name, 0) for name in self._on_timeline())]:
             if label_key(label) not in listed | meant:
-                strange[label or NO_NAME] = strange.get(label or NO_NAME, 0) + turns
-        unlisted = [Seen(label, "", Role.PARTICIPANT) for label in strange]
-        if seen is None:
-            unlisted.append(Seen(NO_LIST, "", Role.PARTICIPANT))
-        everybody = [*(seen or ()), *unlisted]
-        self.taken.participants = [self._people.row(meeting, one) for one in everybody]
-        self.taken.answers = [one for one in seen or () if one.answer and one.email]
+                shown = label if label_key(label) else NO_NAME
+                strange[shown] = strange.get(shown, 0) + turns
+        unlisted = [*strange] if is_whole else [*strange, NO_LIST]
+        everybody = [*seen, *(Seen(label, "", Role.PARTICIPANT) for label in unlisted)]
+        found: dict[str, list[ParticipantRow]] = {}
         for one in everybody:
-            if not one.email:
-                reason = "on the list without an address" if one in (seen or ()) else "on no list"
-                self.taken.unresolved.append(
-                    Unresolved(meeting, one.label, heard.labels.get(one.label, 0), reason)
-                )
+            row = self._people.row(occasion.meeting_id, one)
+            found.setdefault(row.label, []).append(row)
+        self.taken.participants = [*map(_one_of, found.values())]
+        self.taken.unresolved = [
+            Unresolved(
+                occasion.meeting_id, row.label, heard.labels.get(row.label, 0),
+                "on the list without an address, or of two people"
+                if label_key(row.label) in listed else "not on a whole list",
+            )
+            for row in self.taken.participants if row.subject_key is None
+        ]  # fmt: skip
+
+    def _known(self, one: Seen) -> Seen:
+        """Somebody on the list without an address, as an alias of one person says who that is."""
+        lines = [line for line in self._people.aliases_of(self._series) if not one.email
+                 and label_key(line.label) == label_key(one.label)]  # fmt: skip
+        emails = {email for line in lines for email in line.emails}
+        return replace(one, email=address(*emails)) if len(emails) == 1 else one
 
     def _on_timeline(self) -> list[str]:
         names: dict[str, None] = {}
@@ -331,6 +365,13 @@ class _refusing:  # noqa: N801 - a context, named for what it does
         return False
 
 
+def _one_of(rows: Sequence[ParticipantRow]) -> ParticipantRow:
+    """One row for a label; a label of several people is of nobody known."""
+    first = rows[0]
+    alone = len({row.subject_key for row in rows}) == 1
+    return first if alone else replace(first, subject_key=None, domain=NONE)
+
+
 def _undone(heard: Heard, work: Callable[[Heard], ContentRow]) -> ContentRow:
     """Count what a file says only if all of it is taken."""
     own = Heard(with_colons=heard.with_colons)
@@ -338,6 +379,13 @@ def _undone(heard: Heard, work: Callable[[Heard], ContentRow]) -> ContentRow:
     heard.turns, heard.words = heard.turns + own.turns, heard.words + own.words
     heard.labels.update(own.labels)
     return row
+
+
+def _channels(files: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for file in files:
+        found.setdefault(_CHANNEL.sub("", Path(file).name), []).append(file)
+    return found
 
 
 def _modality(file: str, form: str) -> Modality:
@@ -350,6 +398,11 @@ def _modality(file: str, form: str) -> Modality:
 def _of_zoom(data: bytes, occasion: Occasion) -> list[Seen]:
     """Who came by Zoom's report, whose local times are of the meeting's zone."""
     report, zone = zoom_participants.read(data), ZoneInfo(occasion.tz)
+    if report.number and occasion.series_id.isdecimal() and report.number != occasion.series_id:
+        raise Refused("IMPORT_OCCASION", "a report of another meeting", "", "take its own")
+    joined = [stay.join.replace(tzinfo=zone).astimezone(UTC) for stay in report.stays]
+    if not any(occasion.start - _CLOSE < time < occasion.end + _CLOSE for time in joined):
+        raise Refused("IMPORT_OCCASION", "a report of another day", "", "take the meeting's own")
     found = []
     for stay in report.stays:
         is_host = bool(stay.email) and stay.email.casefold() == report.host.casefold()

@@ -9,13 +9,14 @@ import hashlib
 import hmac
 import io
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from harness.consent.aliases import AliasLine
+from harness.consent.invisible import visible
+from harness.consent.labels import label_key
 from harness.consent.reading import read_once
 from harness.consent.records import (
     ALL,
@@ -25,10 +26,14 @@ from harness.consent.records import (
     ParticipantRow,
     Relation,
     Role,
+    is_plain_text,
 )
 from harness.errors import Refused
+from harness.meetings.address import address, domain
 from harness.meetings.strict import decode, table_rows
 
+NO_NAME = "(no name)"
+"""Label of a roster row for somebody whom an export has no name for."""
 _LIMIT = 64 * 1024 * 1024
 _COLUMNS = ["email", "age_band", "relation", "jurisdictions"]
 
@@ -81,24 +86,34 @@ class People:
     aliases: Sequence[AliasLine] = ()
 
     def key(self, email: str) -> str:
-        """The subject key of an address; upper and lower case are one."""
-        return hmac.new(self.secret, email.casefold().encode(), hashlib.sha256).hexdigest()[:32]
+        """The subject key of an address; see :func:`harness.meetings.address.address`.
+
+        Raises:
+            ValueError: for what is no address.
+        """
+        return hmac.new(self.secret, address(email).encode(), hashlib.sha256).hexdigest()[:32]
 
     def row(self, meeting_id: str, seen: Seen) -> ParticipantRow:
-        """The roster row of somebody."""
-        email, label = seen.email.casefold(), unicodedata.normalize("NFC", seen.label)
+        """The roster row of somebody; whose label shows nothing is nobody known."""
+        label = visible(unicodedata.normalize("NFC", seen.label)).strip()
+        is_seen = bool(label_key(label)) and is_plain_text(label)
+        email = seen.email if is_seen else ""
         known = self.known.get(email, Known())
         return ParticipantRow(
-            meeting_id, self.key(email) if email else None, label, seen.role, known.age_band,
-            known.relation, known.jurisdictions, email.partition("@")[2] or NONE, False,
+            meeting_id, self.key(email) if email else None, label if is_seen else NO_NAME,
+            seen.role, known.age_band, known.relation, known.jurisdictions,
+            domain(email) if email else NONE, False,
         )  # fmt: skip
+
+    def aliases_of(self, series_id: str) -> list[AliasLine]:
+        """The lines of aliases that are about a series."""
+        return [line for line in self.aliases if line.series_id in (ALL, series_id)]
 
     def of_series(self, series_id: str) -> list[Alias]:
         """The aliases of a series, as the manifest has them."""
         return [
-            Alias(series_id, line.label, tuple(map(self.key, line.emails)))
-            for line in self.aliases
-            if line.series_id in (ALL, series_id)
+            Alias(series_id, line.label, tuple(dict.fromkeys(map(self.key, line.emails))))
+            for line in self.aliases_of(series_id)
         ]
 
 
@@ -117,13 +132,14 @@ def read_known(path: Path) -> dict[str, Known]:
     found: dict[str, Known] = {}
     for line, row in rows[1:]:
         try:
-            email, age, relation, places = row
+            written, age, relation, places = row
+            email = address(written)
             known = Known(AgeBand(age), Relation(relation), tuple(places.split()))
         except ValueError:
             raise _bad(path, line, "not an address, an age band, a relation and places") from None
-        if "@" not in email or email.casefold() in found:
-            raise _bad(path, line, "no address, or one that stands twice")
-        found[email.casefold()] = known
+        if email in found:
+            raise _bad(path, line, "an address that stands twice")
+        found[email] = known
     return found
 
 
@@ -139,11 +155,19 @@ def write_known(people: Iterable[tuple[str, Known]]) -> bytes:
 
 def by_label(seen: Iterable[Seen]) -> list[Seen]:
     """One for each label and address, the host first; who came again is one person."""
-    found: dict[tuple[str, str], list[Seen]] = defaultdict(list)
+    found: dict[tuple[str, str], Seen] = {}
     for one in seen:
-        found[one.label, one.email.casefold()].append(one)
-    merged = [stays[0] for stays in found.values()]
-    return sorted(merged, key=lambda one: one.role is not Role.HOST)
+        found.setdefault((one.label, one.email), one)
+    return sorted(found.values(), key=lambda one: one.role is not Role.HOST)
+
+
+def answers(seen: Iterable[Seen]) -> list[Seen]:
+    """Each different answer of each person to the recording disclaimer, the first time it came."""
+    found: dict[tuple[str, str], Seen] = {}
+    for one in seen:
+        if one.answer and one.email:
+            found.setdefault((one.email, one.answer), one)
+    return [*found.values()]
 
 
 def _bad(path: Path, line: int, what: str) -> Refused:

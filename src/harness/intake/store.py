@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from harness.consent.labels import label_key
 from harness.consent.records import NONE, ContentRow
 from harness.errors import Refused
 from harness.meetings.formats import FORMATS
@@ -38,13 +39,13 @@ class Heard:
     Attributes:
         turns, words: how many.
         labels: turns of each speaker.
-        with_colons: names on the roster that hold ``": "``, with one behind them.
+        with_colons: what stands before ``": "`` in names on the roster, as labels compare.
     """
 
     turns: int = 0
     words: int = 0
     labels: Counter[str] = field(default_factory=Counter)
-    with_colons: tuple[str, ...] = ()
+    with_colons: frozenset[str] = frozenset()
 
     def take(self, turns: Iterable[Turn]) -> Iterator[Turn]:
         """The turns, each of which is counted as it passes.
@@ -54,7 +55,7 @@ class Heard:
         """
         labels = self.labels
         for turn in turns:
-            if any(f"{turn.speaker}: {turn.text}".startswith(name) for name in self.with_colons):
+            if self.with_colons and label_key(turn.speaker) in self.with_colons:
                 raise Refused(
                     "IMPORT_NAME",
                     "a turn of a name with a colon, which is cut there",
@@ -105,8 +106,11 @@ class Store:
             paths: of all its content.
         """
         for folder in self._root.iterdir() if self._root.exists() else ():
+            if not folder.is_dir():
+                continue
             for file in folder.iterdir():
-                if f"{folder.name}/{file.name}" not in paths:
+                is_own = file.name.partition(".")[0] in {*Modality} and file.is_file()
+                if is_own and f"{folder.name}/{file.name}" not in paths:
                     file.unlink()
             if not any(folder.iterdir()):
                 folder.rmdir()

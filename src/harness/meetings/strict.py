@@ -51,16 +51,18 @@ class Tiles:
         self._why, self._remedy = why, remedy
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._text, self._line = "", 1
+        self._held = ""  # half of a line's end, while the other half is not read
 
     def __iter__(self) -> Iterator[re.Match[str]]:
         is_last = self._opening is not None and self._fill()
         place = self._open()
         while True:
-            for match in self._record.finditer(self._text, place):
-                if match.start() != place or (match.end() == len(self._text) and not is_last):
-                    break  # a gap; or a record that may go on in what is not read yet
+            match = self._record.match(self._text, place)
+            while match is not None and (is_last or match.end() < len(self._text)):
                 yield match
                 place = match.end()
+                match = self._record.match(self._text, place)
+            # a gap is left, or a record that may go on in what is not read yet
             if len(self._text) - place > (0 if is_last else LONGEST):
                 raise self._gap(place)
             if is_last:
@@ -81,8 +83,11 @@ class Tiles:
         except UnicodeDecodeError as error:
             line = self._line + self._text.count("\n") + error.object.count(b"\n", 0, error.start)
             raise refusal("not UTF-8", line, "save the file as UTF-8") from None
-        self._text += text.removeprefix(_BOM) if is_first else text
-        return len(data) < CHUNK
+        text = self._held + (text.removeprefix(_BOM) if is_first else text)
+        is_last = len(data) < CHUNK
+        self._held = "\r" if text.endswith("\r") and not is_last else ""
+        self._text += text.removesuffix(self._held) if self._held else text
+        return is_last
 
     def _fill(self) -> bool:
         """Read as much as an opening may have; whether the file has ended."""

@@ -13,7 +13,7 @@ from harness.meetings.model import Turn
 from harness.meetings.strict import Reason, Tiles
 
 _EOL, _END = r"\r?\n", r"(?:\r?\n|\Z)"
-_STAMP = r"((?:\d{2,}:)?[0-5]\d:[0-5]\d\.\d{3})"
+_STAMP = r"((?:\d{2,4}:)?[0-5]\d:[0-5]\d\.\d{3})"
 _TIMING = rf"{_STAMP}[ \t]+-->[ \t]+{_STAMP}(?:[ \t]+([^\r\n]*))?"
 _LIKE_TIMING = r"[^\S\r\n]*[\d:.,]+[^\S\r\n]*-->[^\S\r\n]*\d"
 _COMMENT = r"(?![^\r\n]*\d[^\S\r\n]*-->[^\S\r\n]*\d)[^\r\n]+(?:\r?\n|\Z)"
@@ -27,6 +27,7 @@ _TIMES = rf"(?:((?!{_LIKE_TIMING})[^\r\n]+){_EOL})?{_TIMING}{_EOL}"
 
 _OPENING = re.compile(rf"{_HEADER}(?:{_NOTE}|{_STYLE})*", re.ASCII)
 """The header with its metadata, and the comments and styles before the first cue."""
+_HEAD_ALONE = re.compile(_HEADER, re.ASCII)
 _CUE = re.compile(rf"{_NOTE}|{_TIMES}((?:{_LINE})+){_GAP}", re.ASCII)
 _SET_APART = re.compile(rf"{_NOTE}|{_TIMES}(?:{_EOL})+((?:{_LINE})+){_GAP}", re.ASCII)
 _FIRST = re.compile(rf"^{_TIMES}([^\r\n]*)", re.ASCII | re.MULTILINE)
@@ -68,8 +69,9 @@ Said = tuple[str, str]
 
 
 def turns(
-    stream: BinaryIO, said: Callable[[Cue], Sequence[Said]], remedy: str, set_apart: bool = False
-) -> Iterator[Turn]:
+    stream: BinaryIO, said: Callable[[Cue], Sequence[Said]], remedy: str, set_apart: bool = False,
+    may_comment: bool = True,
+) -> Iterator[Turn]:  # fmt: skip
     """The turns of a file.
 
     Args:
@@ -77,15 +79,19 @@ def turns(
         said: what is said in a cue; raises :class:`Fault`.
         remedy: what to do about a file that is refused.
         set_apart: whether a blank line stands between the times and the text of each cue.
+        may_comment: whether comments and styles may stand beside cues.
 
     Raises:
         Refused: ``PARSE_REFUSED`` with a line number.
     """
-    tiles = Tiles(stream, _SET_APART if set_apart else _CUE, _why, remedy, _OPENING)
+    opening = _OPENING if may_comment else _HEAD_ALONE
+    tiles = Tiles(stream, _SET_APART if set_apart else _CUE, _why, remedy, opening)
     index = 0
     for match in tiles:
         name, start, end, settings, text = match.groups()
-        if text is None:  # a comment
+        if text is None:
+            if not may_comment:
+                raise tiles.refuse("a comment, which could be speech", match.start())
             continue
         seconds = _seconds(start)
         if (end < start or len(end) != len(start)) and _seconds(end) < seconds:
@@ -112,7 +118,7 @@ def labelled(cue: Cue) -> Said:
     text = cue.text
     if "\n" in text:
         raise Fault("a second line in a cue", 1)
-    if text.startswith("<v"):
+    if "<v" in text:
         raise Fault("a voice tag, which this format does not have")
     speaker, separator, words = text.partition(": ")
     return (speaker, words) if separator else ("", text)

@@ -40,7 +40,7 @@ def test_each_kind_of_message_is_numbered_from_0(end: str) -> None:
 
 AMBIGUOUS = [
     "09:00:00\t From  Ada : Smith : hello\n",
-    "09:00:00 From Ada to Bo to Everyone:\n\thello\n",
+    "09:00:00\t From  Ada  to  Bo  to  Cy(Privately) : hello\n",
 ]
 
 
@@ -55,7 +55,7 @@ def test_a_head_in_doubt_is_refused_unless_one_name_is_known(text: str) -> None:
 def test_known_names_decide() -> None:
     assert read(AMBIGUOUS[0], "Ada", "Bo") == [(PUBLIC, "Ada", "Smith : hello")]
     assert read(AMBIGUOUS[0], "Ada : Smith") == [(PUBLIC, "Ada : Smith", "hello")]
-    assert read(AMBIGUOUS[1], "Ada to Bo") == [(PUBLIC, "Ada to Bo", "hello")]
+    assert read(AMBIGUOUS[1], "Ada  to  Bo", "Cy") == [(PRIVATE, "Ada  to  Bo", "hello")]
     with pytest.raises(Refused):
         read(AMBIGUOUS[0], "Ada", "Ada : Smith")
 
@@ -67,6 +67,11 @@ def test_known_names_decide() -> None:
         ("09:00:00 From A to Everyone:\nno tab\n", 1),
         ("09:00:00 From A to Everyone:\n\t \n", 1),
         ("09:00:00\t From  A  to  B : not said to be private\n", 1),
+        ("09:00:00 From A to B(Direktnachricht):\n\tnot known to be private\n", 1),
+        ("09:00:00 From A to B:\n\tnot said to be private\n", 1),
+        ("09:00:00\t From  A  an  B(privat) : in another language\n", 1),
+        ("09:00:00\t From  A : x\n09:00:01\tFrom  B : y\n", 2),
+        ("09:00:00\t From  A : x\n9:00:01\t From  B : y", 2),
         ("09:00:00 From A to Everyone:\n\tx\n09:61:00 From A to Everyone:\n\ty\n", 3),
     ],
 )

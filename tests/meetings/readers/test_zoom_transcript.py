@@ -54,7 +54,7 @@ def test_fixtures_that_are_read(name: str, speakers: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("bad_time.vtt", 4), ("blank_in_cue.vtt", 7), ("bom_crlf_note.vtt", 14),
+        ("bad_time.vtt", 4), ("blank_in_cue.vtt", 7), ("bom_crlf_note.vtt", 5),
         ("cp1252.vtt", 5), ("gt_voice.vtt", 3), ("reuse_id.vtt", 3),
         ("teams_unattributed.vtt", 3), ("teams_voice.vtt", 3), ("otter.txt", 1),
     ],

@@ -9,7 +9,7 @@ _KEYS = re.compile(
     r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"
     r"|\bsk-[A-Za-z0-9_-]{20,}|\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"
     r"|\bAIza[A-Za-z0-9_-]{35}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}"
+    r"|\beyJ[A-Za-z0-9_-]{8,500}\.[A-Za-z0-9_-]{8}[A-Za-z0-9_.-]*"
     r"|\bglpat-[A-Za-z0-9_-]{20,}"
 )
 """Private keys in PEM; AWS, GitHub, Slack, OpenAI and Stripe, Google, JSON Web Tokens, GitLab."""

@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"(?<![\w.])\+?\(?\d(?:[ ().-]{0,2}\d){6,18}(?![\w-]|\.\d)"
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _SSN = re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
 _IP = re.compile(
-    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:]{2,}:[0-9a-fA-F:]{2,})(?![\w:]|\.\d)"
+    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:]{2,36}:[0-9a-fA-F:]{2,36})(?![\w:]|\.\d)"
 )
 _VERSION_BEFORE = re.compile(r"\b(?:version|build|release|firmware|v)[ :]*(?:is |was )?\Z", re.I)
 _CARD_DIGITS, _PHONE_DIGITS = range(13, 20), range(7, 16)

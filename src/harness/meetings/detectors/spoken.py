@@ -30,7 +30,7 @@ _WORD = re.compile(r"[A-Za-z]+|\d+")
 _SIGNS = {"dot": ".", "period": ".", "point": ".", "dash": "-", "hyphen": "-", "minus": "-",
           "underscore": "_", "plus": "+"}  # fmt: skip
 _SIGN = "|".join(_SIGNS)
-_PART = r"[A-Za-z0-9_+.-]+"
+_PART = r"[A-Za-z0-9_+.-]{1,64}"
 _ADDRESS = re.compile(
     rf"\b{_PART}(?: (?:{_SIGN}) {_PART})* at {_PART}(?: (?:dash|hyphen|minus) {_PART})*"
     rf"(?: (?:dot|point|period) [A-Za-z0-9-]+)* (?:dot|point|period) [A-Za-z]{{2,}}\b",

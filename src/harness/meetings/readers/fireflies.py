@@ -51,6 +51,8 @@ def write(turns: Iterable[Turn]) -> bytes:
 
 
 def _sentences(document: Any) -> list[Any]:
+    if isinstance(document, dict) and len({"sentences", "data", "transcript"} & {*document}) > 1:
+        raise _bad("more than one list of sentences", _NAME)
     for key in ("data", "transcript"):
         if isinstance(document, dict) and key in document and "sentences" not in document:
             document = document[key]

@@ -18,7 +18,7 @@ _REMEDY = "write one JSON object a line"
 
 def looks(head: str) -> bool:
     """Whether a file that begins so is one of these."""
-    return head.startswith("{") and '"speaker"' in head.split("\n", 1)[0]
+    return re.match(r'\{\s*"(?:speaker|text|seconds)"\s*:', head) is not None
 
 
 def read(stream: BinaryIO) -> Iterator[Turn]:

@@ -15,7 +15,8 @@ from harness.meetings.strict import Reason, Tiles
 _REMEDY = "use Meet's chat as it was saved (.sbv)"
 _STAMP = r"\d{1,3}:[0-5]\d:[0-5]\d\.\d{3}"
 _TIMES, _END = rf"({_STAMP}),({_STAMP})", r"(?:\r?\n|\Z)"
-_LINE = rf"(?!\d+:\d+:[\d.]+,\d)[^\r\n]+{_END}"
+_LIKE_TIMES = r"[^\S\r\n]*\d+:\d\d[\d:.,]*[^\S\r\n]*(?:,|-->)[^\S\r\n]*\d"
+_LINE = rf"(?!{_LIKE_TIMES})[^\r\n]+{_END}"
 _MESSAGE = re.compile(rf"{_TIMES}\r?\n({_LINE}(?:{_LINE}|\r?\n)*)", re.ASCII)
 _BEGIN = re.compile(_TIMES, re.ASCII)
 

@@ -8,6 +8,7 @@ had not, or a telephone. Without it, and for the last two, the label is the reso
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
@@ -98,9 +99,9 @@ def _labels(participants: Any) -> dict[str, str]:
         label = user.get("displayName") if isinstance(user, dict) else None
         if not isinstance(name, str) or name in found:
             raise _bad("no name, or one that stands twice", f"participants[{index}]")
-        if isinstance(label, str):
-            found[name] = label
-    return found
+        found[name] = label if isinstance(label, str) else name
+    shared = Counter(found.values())  # who share a name stay apart by their resource names
+    return {name: label if shared[label] == 1 else name for name, label in found.items()}
 
 
 def _moment(value: Any, where: str) -> datetime:

@@ -18,11 +18,11 @@ _REMEDY = "save Meet's transcript document as plain text"
 _END, _STAMP = r"(?:\r?\n|\Z)", r"(\d\d):([0-5]\d):([0-5]\d)"
 _HEADING = r"Transcript[ \t]*\r?\n"
 _WARNING = r"This editable transcript was computer generated[^\r\n]*"
-_OPENING = re.compile(
-    rf"(?:(?!{_HEADING})[^\r\n]*\r?\n)*{_HEADING}(?:\r?\n)*(?:{_WARNING}{_END}(?:\r?\n)*)?"
-)
+_BEFORE = rf"(?!{_HEADING}|\d\d:\d\d:\d\d[ \t]*\r?\n)[^\r\n]*\r?\n"
+_OPENING = re.compile(rf"(?:{_BEFORE}){{0,40}}{_HEADING}(?:\r?\n)*(?:{_WARNING}{_END}(?:\r?\n)*)?")
+_ENDED = "Meeting ended after "
 _LINE = re.compile(
-    rf"(?:{_STAMP}|Meeting ended after {_STAMP}[^\r\n]*|([^\r\n]+)){_END}(?:\r?\n)*", re.ASCII
+    rf"(?:{_STAMP}|{_ENDED}{_STAMP}[^\w\r\n]*|((?!{_ENDED})[^\r\n]+)){_END}(?:\r?\n)*", re.ASCII
 )
 
 

@@ -1,8 +1,10 @@
 """WebVTT of any source whose cues are one line ``Name: words``, as standard players show them.
 
-Cues may have any name and settings. Files that a platform's own layout tells are of that platform.
+Cues may have any settings, and any name of one word. Comments (``NOTE``) are no speech. Files that
+a platform's own layout tells are of that platform.
 """
 
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -10,6 +12,7 @@ from harness.meetings import vtt
 from harness.meetings.model import Turn
 from harness.meetings.readers import teams_transcript, webex_transcript, zoom_transcript
 
+_SPACE = re.compile(r"\s")
 _REMEDY = "write one line Name: words in each cue"
 _OTHERS = (
     zoom_transcript.looks, webex_transcript.looks, teams_transcript.looks,
@@ -28,4 +31,10 @@ def read(stream: BinaryIO) -> Iterator[Turn]:
     Raises:
         Refused: ``PARSE_REFUSED`` with a line number.
     """
-    return vtt.turns(stream, lambda cue: (vtt.labelled(cue),), _REMEDY)
+    return vtt.turns(stream, _said, _REMEDY)
+
+
+def _said(cue: vtt.Cue) -> tuple[vtt.Said]:
+    if _SPACE.search(cue.name):
+        raise vtt.Fault("a cue's name with spaces, which could be speech", -1)
+    return (vtt.labelled(cue),)

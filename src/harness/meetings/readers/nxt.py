@@ -81,9 +81,15 @@ def _root(data: bytes, name: str) -> Element:
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise _bad("a document type, which could name other files", name)
     try:
-        return ElementTree.fromstring(data)
+        root = ElementTree.fromstring(data)
     except ParseError as error:
         raise refusal(f"no well-formed XML in the {name}", error.position[0], _REMEDY) from None
+    except (LookupError, ValueError):
+        raise _bad("an encoding that is not known", name) from None
+    between = [root.text, *(part.tail for part in root.iter() if part is not root)]
+    if any(text and not text.isspace() for text in between):
+        raise _bad("text between elements", name)
+    return root
 
 
 def _places(segment: Element, places: dict[str, int], where: str) -> Iterator[int]:

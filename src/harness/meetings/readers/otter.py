@@ -12,12 +12,14 @@ from harness.meetings.model import Turn
 from harness.meetings.strict import Reason, Tiles
 
 _REMEDY = "export from Otter as text, with speakers and times"
-_HEAD = r"([^\r\n]*?\S) {2}((?:\d+:)?[0-5]?\d:[0-5]\d) *"
+_HEAD = r"([^\r\n]*?\S) {2}((?:\d{1,3}:)?[0-5]?\d:[0-5]\d) *"
 _END = r"(?:\r?\n|\Z)"
-_LIKE_HEAD = r"[^\r\n]* {2}\d+(?::\d+)+ *(?:\r?\n|\Z)"
+_TIME = r"\d+(?::\d+)+[^\S\r\n]*(?:\r?\n|\Z)"
+_LIKE_HEAD = rf"[^\r\n]*(?:[^\S\r\n]{{2}}|[^\S\r\n ]){_TIME}"
 _LINE = rf"(?!{_LIKE_HEAD})[^\r\n]+{_END}"
-_TURN = re.compile(rf"{_HEAD}\r?\n({_LINE}(?:(?:\r?\n)*{_LINE})*)(?:\r?\n)*", re.ASCII)
-_BEGIN = re.compile(rf"{_HEAD}\r?\n", re.ASCII)
+_AFTER_BLANK = rf"(?:\r?\n)+(?![^\r\n]*[^\S\r\n]{_TIME}){_LINE}"
+_TURN = re.compile(rf"{_HEAD}\r?\n({_LINE}(?:{_LINE}|{_AFTER_BLANK})*)(?:\r?\n)*")
+_BEGIN = re.compile(rf"{_HEAD}\r?\n")
 
 
 def looks(head: str) -> bool:

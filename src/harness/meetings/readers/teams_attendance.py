@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from harness.meetings.address import address
 from harness.meetings.strict import decode, refusal, table_rows
 
 _TIME = re.compile(
@@ -54,7 +55,10 @@ def read(data: bytes) -> list[Attendee]:
     for line, label, email, times in people:
         if not label.strip():
             raise refusal("a person without a name", line, _REMEDY)
-        found.setdefault((label, email.casefold()), []).extend((line, time) for time in times)
+        key = (label, _address(email, line))
+        found.setdefault(key, []).extend((line, time) for time in times)
+    if not found:
+        raise refusal("nobody", 1, _REMEDY)
     every = [time for times in found.values() for time in times]
     order = _day_first(every)
     return [
@@ -77,6 +81,13 @@ def _text(data: bytes) -> str:
         raise refusal("not UTF-16", 1, _REMEDY) from None
 
 
+def _address(text: str, line: int) -> str:
+    try:
+        return address(text) if text else ""
+    except ValueError:
+        raise refusal("an address that is none", line, _REMEDY) from None
+
+
 def _list(rows: Sequence[_Row]) -> Iterator[_Person]:
     """The list that was saved during the meeting."""
     for place, (line, row) in enumerate(rows):
@@ -84,37 +95,35 @@ def _list(rows: Sequence[_Row]) -> Iterator[_Person]:
             raise refusal(f"{len(row)} fields, not {_LIST}", line, _REMEDY)
         if _TIME.fullmatch(row[2]):
             yield line, row[0], "", [row[2]]
-        elif place:
+        elif place or len(rows) == 1 or any(map(str.isdigit, row[2])):
             raise refusal("a time that cannot be read", line, _REMEDY)
 
 
 def _report(rows: Sequence[_Row]) -> Iterator[_Person]:
-    """The section of participants of a report: from its header to the next section's title."""
-    start = next((n for n, (_, row) in enumerate(rows) if _is_header(rows, n, row)), None)
-    if start is None:
-        raise refusal("no participants with addresses", 1, _REMEDY)
-    width = len(rows[start][1])
-    (column,) = _address_columns(rows, start)
-    for line, row in rows[start + 1 :]:
-        if len([cell for cell in row if cell]) == 1:
-            return
-        if len(row) != width:
-            raise refusal(f"{len(row)} fields, not {width}", line, _REMEDY)
-        times = [cell for cell in row[1:] if _TIME.fullmatch(cell)]
-        yield line, row[0], row[column], times
+    """The first section of a report that has a column of addresses, below its header."""
+    for (line, head), *people in _sections(rows):
+        columns = [n for _, row in people for n, cell in enumerate(row) if _ADDRESS.fullmatch(cell)]
+        if len(head) <= _LIST or not columns or any(map(_TIME.fullmatch, head)):
+            continue
+        for line, row in people:
+            if len(row) != len(head):
+                raise refusal(f"{len(row)} fields, not {len(head)}", line, _REMEDY)
+            yield line, row[0], row[min(columns)], [c for c in row[1:] if _TIME.fullmatch(c)]
+        return
+    raise refusal("no participants with addresses", 1, _REMEDY)
 
 
-def _is_header(rows: Sequence[_Row], place: int, row: Sequence[str]) -> bool:
-    """Whether a row heads people: no time and no address in it, one column of addresses below."""
-    plain = not any(_TIME.fullmatch(cell) or _ADDRESS.fullmatch(cell) for cell in row)
-    return len(row) > _LIST and plain and len(_address_columns(rows, place)) == 1
-
-
-def _address_columns(rows: Sequence[_Row], place: int) -> list[int]:
-    """Columns of the row below a header that hold an address, the first of several equal ones."""
-    below = rows[place + 1][1] if place + 1 < len(rows) else []
-    found = [n for n, cell in enumerate(below) if _ADDRESS.fullmatch(cell)]
-    return found[:1] if len({below[n] for n in found}) == 1 else found
+def _sections(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """The rows between titles, which stand alone in their rows."""
+    found: list[_Row] = []
+    for line, row in rows:
+        if len(row) > 1:
+            found.append((line, row))
+        elif found:
+            yield found
+            found = []
+    if found:
+        yield found
 
 
 def _day_first(times: Sequence[tuple[int, str]]) -> bool | None:

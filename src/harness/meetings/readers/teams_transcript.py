@@ -6,6 +6,7 @@ Teams writes another layout where speakers are not to be told: times, a blank li
 """
 
 import html
+import html.entities
 import re
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from harness.meetings.readers.zoom_transcript import clock
 
 _REMEDY = "use Teams' transcript as it was downloaded (.vtt)"
 _VOICE = r"<v(?:\.[^\s<>.]+)*[ \t]([^<>\r\n]*)>([^<]*)"
-_ALONE = re.compile(rf"{_VOICE}(?:</v>)?[ \t\r\n]*")
+_ALONE = re.compile(rf"{_VOICE}(?:</v>[ \t\r\n]*)?")
 _SPAN = re.compile(rf"[ \t\r\n]*{_VOICE}</v>[ \t\r\n]*")
 _ENTITY = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
 _GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/\d+-\d+", re.ASCII)
@@ -69,6 +70,8 @@ def write(turns: Iterable[Turn]) -> bytes:
 
 def _said(cue: vtt.Cue) -> list[vtt.Said]:
     text = cue.text
+    if cue.name and not (cue.name.isdecimal() or _GUID.fullmatch(cue.name)):
+        raise vtt.Fault("a cue's name that is no number or GUID, which could be speech", -1)
     if "<" not in text:
         return [("", _plain(text))]
     alone = _ALONE.fullmatch(text)
@@ -98,4 +101,11 @@ def _voice(match: re.Match[str]) -> vtt.Said:
 
 def _plain(text: str) -> str:
     """The text with its entities, those that end in a semicolon, put as characters."""
-    return _ENTITY.sub(lambda entity: html.unescape(entity[0]), text) if "&" in text else text
+    return _ENTITY.sub(_character, text) if "&" in text else text
+
+
+def _character(entity: re.Match[str]) -> str:
+    """The character of an entity that there is, else the entity as it stands."""
+    known = entity[0][1] == "#" or entity[0][1:] in html.entities.html5
+    character = html.unescape(entity[0]) if known else ""
+    return character if character.isprintable() and character else entity[0]

@@ -13,7 +13,7 @@ from harness.meetings.readers.zoom_transcript import clock
 from harness.meetings.strict import Reason, Tiles
 
 _REMEDY = "use Zoom's cloud chat as it was downloaded, with its CR LF line ends"
-_HEAD = r"(\d{2,}):([0-5]\d):([0-5]\d)\t([^\r\n]+?):\t"
+_HEAD = r"(\d{2,4}):([0-5]\d):([0-5]\d)\t([^\r\n]+?):\t"
 _MESSAGE = re.compile(rf"{_HEAD}([^\r]*)(?:\r\n|\Z)", re.ASCII)
 _BEGIN, _INSIDE = re.compile(_HEAD, re.ASCII), re.compile(rf"\n{_HEAD}", re.ASCII)
 
@@ -52,4 +52,7 @@ def _why(text: str) -> Reason:
     head = _BEGIN.match(text)
     if head is None:
         return "not HH:MM:SS, tab, name, colon, tab, text", 0
-    return "a carriage return inside a message", text.index("\r", head.end())
+    place = text.find("\r", head.end())
+    if place < 0:
+        return "a message without end: the file has lost its CR LF line ends", 0
+    return "a carriage return inside a message", place

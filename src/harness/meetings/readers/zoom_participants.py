@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from harness.meetings.address import address
 from harness.meetings.strict import decode, refusal, table_rows
 
 _LOCAL_TIME = "%m/%d/%Y %I:%M:%S %p"
@@ -31,7 +32,7 @@ class Stay:
 
     Attributes:
         label: "Name (Original Name)" unchanged; the bracket may hold a pronoun just as well.
-        email: empty when the person was not signed in.
+        email: in lower case; empty when the person was not signed in.
         join: local time without zone; the zone stands in the recordings JSON.
         leave: like ``join``.
         minutes: duration as exported.
@@ -135,12 +136,13 @@ def _stay(line: int, names: Sequence[str], row: Sequence[str]) -> Stay:
         guest = _FLAGS[field["guest"].casefold()]
         waited = _FLAGS[field.get("in waiting room", "no").casefold()]
         minutes = int(field["duration (minutes)"])
+        email = address(field["user email"]) if field["user email"] else ""
     except (ValueError, KeyError):
-        raise refusal("a time, duration or flag that cannot be read", line) from None
+        raise refusal("a time, duration, flag or address that cannot be read", line) from None
     label = field[_NAME.casefold()]
-    if not label.strip() or leave < join or minutes < 0:
+    if not label.strip() or leave < join or minutes < 0 or not 2000 <= join.year < 2100:
         raise refusal("no name, or a stay that ends before it starts", line)
-    return Stay(label, field["user email"], join, leave, minutes, guest, consent, waited)
+    return Stay(label, email, join, leave, minutes, guest, consent, waited)
 
 
 def _local(time: datetime) -> str:

@@ -42,6 +42,7 @@ MODALITY_OF_RECORDING_TYPE: dict[str, Modality] = {
 _TYPE_OF_UNTYPED_FILE = {"TIMELINE": "timeline", "CC": "closed_caption"}
 _UTC = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z", re.ASCII)
 _NAME = "recordings JSON"
+_LONGEST = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def _meeting(document: Any) -> RecordedMeeting:
     return RecordedMeeting(
         uuid, host, topic, moment, zone, account if isinstance(account, str) else "",
         str(number) if isinstance(number, int | str) and not isinstance(number, bool) else "",
-        minutes if isinstance(minutes, int) and not isinstance(minutes, bool) else None,
+        minutes if type(minutes) is int and 0 <= minutes < _LONGEST else None,
     )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from harness.meetings.strict import Reason, Tiles
 _REMEDY = "use Zoom's cloud chat, or leave the file out"
 _END, _TIME = r"(?:\r?\n|\Z)", r"\d\d:[0-5]\d:[0-5]\d"
 _HEAD = re.compile(rf"{_TIME}\t? From ", re.ASCII)
-_MORE = rf"(?:(?!{_HEAD.pattern})[^\r\n]*\r?\n)*(?:[^\r\n]+\Z)?"
+_LIKE_HEAD = r"[^\S\r\n]*\d{1,2}:\d\d(?::\d\d)?.{0,4}\bFrom\b"
+_MORE = rf"(?:(?!{_LIKE_HEAD})[^\r\n]*\r?\n)*(?:(?!{_LIKE_HEAD})[^\r\n]+\Z)?"
 _BEHIND = rf"({_TIME})\t From  ([^\r\n]+){_END}({_MORE})"
 _BELOW = rf"({_TIME}) From ([^\r\n]+):\r?\n((?:\t[^\r\n]*{_END})+)"
 _MESSAGE = re.compile(rf"{_BEHIND}|{_BELOW}", re.ASCII)
@@ -92,9 +93,9 @@ def _addressed(head: str, separator: str, text: str, may_be_bare: bool) -> Itera
     parts = head.split(separator)
     for place in range(1, len(parts)):
         name, to = separator.join(parts[:place]), separator.join(parts[place:])
-        if private is not None or to == _EVERYONE or not may_be_bare:
+        if private is not None or to == _EVERYONE:
             yield _Cut(name.strip(), to.strip(), private is not None, text)
-    if may_be_bare and private is None and separator not in head:
+    if may_be_bare and private is None and "  " not in head:
         yield _Cut(head.strip(), "", False, text)
 
 

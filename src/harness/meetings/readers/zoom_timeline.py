@@ -1,7 +1,7 @@
 """Zoom's timeline JSON: who spoke at which moments; words it has none.
 
-``timeline_refine`` is Zoom's mended list and is preferred where it has entries. Several people may
-speak at one moment, or nobody whom Zoom knows.
+``timeline_refine`` is Zoom's mended list; both lists are read, as either may name somebody whom the
+other lacks. Several people may speak at one moment, or somebody whom Zoom has no name for.
 """
 
 import re
@@ -12,7 +12,7 @@ from harness.errors import Refused
 from harness.meetings.strict import json_document
 
 _NAME = "timeline JSON"
-_CLOCK = re.compile(r"(\d{2,}):([0-5]\d):([0-5]\d)\.(\d{3})", re.ASCII)
+_CLOCK = re.compile(r"(\d{2,4}):([0-5]\d):([0-5]\d)\.(\d{3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Moment:
 
     Attributes:
         seconds: from the start of the recording.
-        names: labels of the people, as on their tiles.
+        names: labels of the people, as on their tiles; empty for one without.
     """
 
     seconds: float
@@ -43,7 +43,7 @@ def read(data: bytes) -> list[Moment]:
     if not isinstance(document, dict) or not {*document} <= {"timeline", "timeline_refine"}:
         raise _bad("not an object of timeline and timeline_refine", _NAME)
     lists = {key: _moments(document[key], key) for key in document}
-    return lists.get("timeline_refine") or lists.get("timeline", [])
+    return [moment for key in sorted(lists, reverse=True) for moment in lists[key]]
 
 
 def _moments(entries: Any, key: str) -> list[Moment]:
@@ -64,7 +64,7 @@ def _moment(entry: Any, where: str) -> Moment:
     hours, minutes, seconds, thousandths = map(int, match.groups())
     return Moment(
         (((hours * 60 + minutes) * 60 + seconds) * 1000 + thousandths) / 1000,
-        tuple(name for name in names if isinstance(name, str) and name),
+        tuple(name for name in names if isinstance(name, str)),
     )
 
 

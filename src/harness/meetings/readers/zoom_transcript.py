@@ -34,7 +34,7 @@ def read(stream: BinaryIO) -> Iterator[Turn]:
     Raises:
         Refused: ``PARSE_REFUSED`` with a line number.
     """
-    return vtt.turns(stream, _said, _REMEDY)
+    return vtt.turns(stream, _said, _REMEDY, may_comment=False)
 
 
 def write(turns: Iterable[Turn], end: float) -> bytes:
