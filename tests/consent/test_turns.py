@@ -191,3 +191,12 @@ def test_a_quote_of_a_denied_turn_is_denied(
         found = judge(said, voices, {0: ["EXCLUDED_TURN"]}, settings)
         quotes = ("QUOTES_DROPPED",)
         assert found.turns == (("EXCLUDED_TURN",), (), quotes, quotes, (), ())
+
+
+@pytest.mark.parametrize("label", ["", " ", "\u3164", "\u200b"])
+def test_speech_without_a_name_is_nobodys_whatever_the_roster_holds(
+    label: str, people: list[ParticipantRow]
+) -> None:
+    unseen = replace(people[0], label="\u3164")
+    voices = Voices([Person(unseen, False)], [Alias("s", "\u200b", ("a" * 32,))])
+    assert voices.of(label) == []
