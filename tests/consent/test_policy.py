@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,3 +120,30 @@ def test_versions_of_one_date_stand_in_the_order_of_their_names() -> None:
     found = {p.version: Policies(versions, [change]).faults(p, use) for p in versions}
     assert "POLICY_VERSION_SUPERSEDED" in found["a"]
     assert "POLICY_VERSION_SUPERSEDED" not in found["b"]
+
+
+@pytest.mark.parametrize(
+    ("lists", "asks"),
+    [
+        ({}, True),
+        ({"operations": (Operation.EVALUATION,)}, False),
+        ({"operations": (Operation.TRAINING,)}, True),
+        ({"purposes": ("product",)}, False),
+        ({"purposes": ("research",)}, True),
+        ({"modalities": (Modality.AUDIO,)}, False),
+        ({"modalities": (Modality.TRANSCRIPT,)}, True),
+        ({"operations": (Operation.EVALUATION,), "purposes": ("product",)}, False),
+        ({"purposes": ("product",), "modalities": (Modality.AUDIO,)}, False),
+    ],
+)
+def test_a_widening_asks_anew_who_is_to_do_what_it_adds(lists: dict[str, Any], asks: bool) -> None:
+    versions = [
+        replace(POLICY, version=f"{n}", effective_from=at(n - 3), operations=tuple(OPERATIONS),
+                purposes=("research",), modalities=(Modality.TRANSCRIPT,))
+        for n in (1, 2)
+    ]  # fmt: skip
+    change = replace(
+        PolicyChange(POLICY.policy_id, "1", "2", ChangeKind.WIDENING, (), (), ()), **lists
+    )
+    found = Policies(versions, [change]).faults(versions[0], asked(Operation.FINE_TUNING, []))
+    assert ("POLICY_VERSION_SUPERSEDED" in found) is asks
