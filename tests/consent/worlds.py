@@ -1850,7 +1850,9 @@ def _mended(event: Row) -> Row:
 
 
 TICK = timedelta(microseconds=1)
-SPANS = ((-9, 9), (-9, 1), (-9, 0), (0, 9), (1, 9))
+LISTED = (["*"], ["*"], [TRAINING], [FINE_TUNING], ["annotation"], ["evaluation", "inference"])
+"""Operations that a rule is about."""
+SPANS = ((-9, 9), (-9, 1), (-9, 0), (-9, -1), (0, 9), (1, 9))
 """From when to when a rule holds, in ticks beside the clock."""
 
 
@@ -1871,6 +1873,7 @@ def many_rules(world: World, seed: int) -> World:
             some = rng.sample([*ids, "m9"], rng.randint(1, len(ids) + 1))
             rule["scope"]["meetings"] = rng.choice((["*"], some, some, ["*", *some]))
             rule["scope"]["modalities"] = rng.choice((["*"], [rng.choice(kinds)]))
+            rule["scope"]["operations"] = rng.choice(LISTED)
             begin, end = (moment(world.now) + n * TICK for n in rng.choice(SPANS))
             rule["effective_from"] = stamp(begin)
             rule["effective_until"] = rng.choice((None, stamp(end)))
