@@ -436,7 +436,7 @@ def _summary(outcomes: Counter[str]) -> dict[str, Any]:
     total, other = killed + survived, survived - outcomes["equivalent"]
     return {"mutants": total, "killed": killed, "timeouts": outcomes["timeout"],
             "survived": survived, "equivalent": outcomes["equivalent"],
-            "rate": round(killed / (killed + other), 4),
+            "rate": round(killed / max(killed + other, 1), 4),
             "rate_of_all": round(killed / total, 4)}  # fmt: skip
 
 
