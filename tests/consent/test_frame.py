@@ -178,3 +178,11 @@ def test_a_bare_frame_has_meetings_alone() -> None:
     assert frame.arm.tolist() == [len(ARMS)]
     assert {*frame.roster.table.column_names} >= {"subject_key", "label", "jurisdictions"}
     assert {*frame.content.table.column_names} >= {"modality", "sha256"}
+
+
+def test_rows_that_stand_in_the_opposite_order_are_put_in_order() -> None:
+    meetings = [replace(MEETING, meeting_id=name) for name in ("m1", "m2", "m3")]
+    people = [replace(PERSON, meeting_id=name, label=name) for name in ("m3", "m2", "m1")]
+    frame = frame_of({"meetings": meetings, "participants": people, "content": [], "split": []})
+    assert frame.meeting.tolist() == [0, 1, 2]
+    assert frame.roster.array("label").to_pylist() == ["m1", "m2", "m3"]
