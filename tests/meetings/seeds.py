@@ -22,9 +22,9 @@ from harness.meetings.readers import (
 TURNS = [Turn(0, "Ada", "hello there", 0.0), Turn(1, "Bo", "yes: no\nmore", 7.0)]
 SINGLE = [Turn(0, "Ada", "hello there", 0.0), Turn(1, "Bo", "yes: no", 7.0)]
 WRITERS = {
-    "zoom-vtt": partial(zoom_transcript.write, end=99.0), "zoom-chat": zoom_chat.write,
+    "zoom-vtt": partial(zoom_transcript.write, end=9e5), "zoom-chat": zoom_chat.write,
     "teams-vtt": teams_transcript.write, "webex-vtt": webex_transcript.write,
-    "named-vtt": partial(zoom_transcript.write, end=99.0), "meet-sbv": meet_chat.write,
+    "named-vtt": partial(zoom_transcript.write, end=9e5), "meet-sbv": meet_chat.write,
     "meet-entries": meet_entries.write, "meet-text": meet_transcript.write,
     "otter-text": otter.write, "fireflies-json": fireflies.write, "turns-jsonl": jsonl.write,
     "turns-parquet": parquet.write,

@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,37 +11,13 @@ from hypothesis import strategies as st
 from harness.errors import Refused
 from harness.meetings.formats import FORMATS, HEAD, READERS, format_of
 from harness.meetings.model import Turn
-from harness.meetings.readers import (
-    fireflies,
-    jsonl,
-    meet_chat,
-    meet_entries,
-    meet_transcript,
-    otter,
-    parquet,
-    teams_transcript,
-    webex_transcript,
-    zoom_chat,
-    zoom_transcript,
-)
+from meetings import seeds
 from meetings.accounting import ACCOUNTED, is_whole
 from meetings.readers.files import FIXTURES, fixture
 from meetings.seeds import read_corpus
 
-Writer = Callable[[Iterable[Turn]], bytes]
-WRITERS: dict[str, Writer] = {
-    "zoom-vtt": partial(zoom_transcript.write, end=9e5),
-    "zoom-chat": zoom_chat.write,
-    "teams-vtt": teams_transcript.write,
-    "webex-vtt": webex_transcript.write,
-    "meet-sbv": meet_chat.write,
-    "meet-entries": meet_entries.write,
-    "meet-text": meet_transcript.write,
-    "otter-text": otter.write,
-    "fireflies-json": fireflies.write,
-    "turns-jsonl": jsonl.write,
-    "turns-parquet": parquet.write,
-}
+# what a named VTT file is written by writes Zoom's, which its content then asks for
+WRITERS = {name: write for name, write in seeds.WRITERS.items() if name != "named-vtt"}
 MANY_LINES = {"zoom-chat", "teams-vtt", "webex-vtt", "meet-sbv", "meet-entries", "otter-text",
               "fireflies-json", "turns-jsonl", "turns-parquet"}  # fmt: skip
 """Formats whose turns may have several lines."""

@@ -19,6 +19,11 @@ def address(text: str) -> str:
     return text.lower()
 
 
+def is_address(text: str) -> bool:
+    """Whether a text has the form of an address."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
 def domain(email: str) -> str:
     """The organisation's domain of an address, in ASCII.
 

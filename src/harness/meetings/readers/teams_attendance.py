@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from harness.meetings.address import address
+from harness.meetings.address import address, is_address
 from harness.meetings.strict import decode, refusal, table_rows
 
 _TIME = re.compile(
@@ -20,7 +20,6 @@ _TIME = re.compile(
 )
 _REMEDY = "save the attendance list from Teams again"
 _LIST = 3
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def _list(rows: Sequence[_Row]) -> Iterator[_Person]:
 def _report(rows: Sequence[_Row]) -> Iterator[_Person]:
     """The first section of a report that has a column of addresses, below its header."""
     for (line, head), *people in _sections(rows):
-        columns = [n for _, row in people for n, cell in enumerate(row) if _ADDRESS.fullmatch(cell)]
+        columns = [n for _, row in people for n, cell in enumerate(row) if is_address(cell)]
         if len(head) <= _LIST or not columns or any(map(_TIME.fullmatch, head)):
             continue
         for line, row in people:
