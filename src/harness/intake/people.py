@@ -17,7 +17,6 @@ from pathlib import Path
 from harness.consent.aliases import AliasLine
 from harness.consent.invisible import visible
 from harness.consent.labels import label_key
-from harness.consent.reading import read_once
 from harness.consent.records import (
     ALL,
     NONE,
@@ -28,13 +27,11 @@ from harness.consent.records import (
     Role,
     is_plain_text,
 )
-from harness.errors import Refused
+from harness.intake.tables import invalid, read_table
 from harness.meetings.address import address, domain
-from harness.meetings.strict import decode, table_rows
 
 NO_NAME = "(no name)"
 """Label of a roster row for somebody whom an export has no name for."""
-_LIMIT = 64 * 1024 * 1024
 _COLUMNS = ["email", "age_band", "relation", "jurisdictions"]
 
 
@@ -126,19 +123,18 @@ def read_known(path: Path) -> dict[str, Known]:
     Raises:
         Refused: ``PEOPLE_INVALID`` with the line.
     """
-    rows = [*table_rows(decode(read_once(path.parent, path.name, _LIMIT, "PEOPLE")))]
-    if not rows or rows[0][1] != _COLUMNS:
-        raise _bad(path, 1, f"the columns are not {','.join(_COLUMNS)}")
     found: dict[str, Known] = {}
-    for line, row in rows[1:]:
+    for line, row in read_table(path, _COLUMNS, "PEOPLE"):
         try:
             written, age, relation, places = row
             email = address(written)
             known = Known(AgeBand(age), Relation(relation), tuple(places.split()))
         except ValueError:
-            raise _bad(path, line, "not an address, an age band, a relation and places") from None
+            raise invalid(
+                path, line, "not an address, an age band, a relation and places", "PEOPLE"
+            ) from None
         if email in found:
-            raise _bad(path, line, "an address that stands twice")
+            raise invalid(path, line, "an address that stands twice", "PEOPLE")
         found[email] = known
     return found
 
@@ -168,7 +164,3 @@ def answers(seen: Iterable[Seen]) -> list[Seen]:
         if one.answer and one.email:
             found.setdefault((one.email, one.answer), one)
     return [*found.values()]
-
-
-def _bad(path: Path, line: int, what: str) -> Refused:
-    return Refused("PEOPLE_INVALID", what, f"{path.name} line {line}", "correct it")

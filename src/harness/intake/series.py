@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.consent.reading import read_once
 from harness.consent.records import ALL, Declared
-from harness.errors import Refused
-from harness.meetings.strict import decode, table_rows
+from harness.intake.tables import invalid, read_table
 
-_LIMIT = 64 * 1024 * 1024
 _COLUMNS = ["series_id", "special_category", "tags"]
 
 
@@ -43,21 +40,14 @@ def read_series(path: Path) -> dict[str, About]:
     Raises:
         Refused: ``SERIES_INVALID`` with the line.
     """
-    rows = [*table_rows(decode(read_once(path.parent, path.name, _LIMIT, "SERIES")))]
-    if not rows or rows[0][1] != _COLUMNS:
-        raise _bad(path, 1, f"the columns are not {','.join(_COLUMNS)}")
     found: dict[str, About] = {}
-    for line, row in rows[1:]:
+    for line, row in read_table(path, _COLUMNS, "SERIES"):
         try:
             series_id, special, tags = row
             declared = About(Declared(special), tuple(tags.split()))
         except ValueError:
-            raise _bad(path, line, "not a series, a declaration and tags") from None
+            raise invalid(path, line, "not a series, a declaration and tags", "SERIES") from None
         if series_id in found:
-            raise _bad(path, line, "a series that stands twice")
+            raise invalid(path, line, "a series that stands twice", "SERIES")
         found[series_id] = declared
     return found
-
-
-def _bad(path: Path, line: int, what: str) -> Refused:
-    return Refused("SERIES_INVALID", what, f"{path.name} line {line}", "correct it")
