@@ -1,19 +1,17 @@
 """Fuzz a reader: nothing but a refusal may come of any file, soon, and nothing may be lost.
 
-Coverage-guided (atheris, libFuzzer). A file that is not refused must be accounted for in full
-(tests/meetings/accounting.py). The corpus in tests/meetings/corpus, a file in base64 a line, grows
-by what reaches new code and is read again by the tests. Anything else than a refusal, or more than
-ten seconds, ends it.
+Coverage-guided (atheris, libFuzzer). A file that is not refused must be accounted for in full, and
+be read the same however it is cut (tests/meetings/examine.py). The corpus in tests/meetings/corpus,
+a file in base64 a line, grows by what reaches new code and is read again by the tests. Anything
+else than a refusal, or more than ten seconds, ends it.
 
 usage: python scripts/fuzz.py FORMAT SECONDS | --list          (needs the extra `fuzz`)
 """
 
 import base64
-import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import atheris
@@ -24,41 +22,9 @@ CORPUS = ROOT / "tests" / "meetings" / "corpus"
 LONGEST, KEEP = 4096, 300
 
 with atheris.instrument_imports(include=["harness.meetings"]):
-    from harness.errors import Refused
-    from harness.meetings.formats import FORMATS
-    from harness.meetings.readers import (
-        nxt,
-        teams_attendance,
-        zoom_participants,
-        zoom_recordings,
-        zoom_saved_chat,
-        zoom_timeline,
-    )
+    from meetings.examine import ALL, examine
 
-from meetings.accounting import ACCOUNTED, is_whole  # noqa: E402
 from meetings.seeds import TOKENS, read_corpus, seeds  # noqa: E402
-
-OTHERS: dict[str, Callable[[bytes], object]] = {
-    "zoom-saved-chat": lambda data: list(zoom_saved_chat.read(io.BytesIO(data), ("Ada", "Bo"))),
-    "zoom-participants": zoom_participants.read,
-    "zoom-recordings": zoom_recordings.read,
-    "zoom-timeline": zoom_timeline.read,
-    "teams-attendance": teams_attendance.read,
-    "nxt": lambda data: nxt.read(*data.split(b"\0", 1)) if b"\0" in data else None,
-}
-"""Readers of what has no turns, or turns of several kinds: nothing is accounted for."""
-
-
-def check(name: str, data: bytes) -> None:
-    """Read one file; an AssertionError or anything but a refusal is a finding."""
-    try:
-        if name in OTHERS:
-            OTHERS[name](data)
-            return
-        turns = list(FORMATS[name].read(io.BytesIO(data)))
-    except Refused:
-        return
-    assert name not in ACCOUNTED or is_whole(name, data, turns), "something is lost"
 
 
 def fuzz(name: str, seconds: int) -> int:
@@ -87,14 +53,14 @@ def main() -> None:
     """Fuzz one reader, or, as a child, run libFuzzer on it."""
     if sys.argv[1] == "--run":
         name = sys.argv[2]
-        atheris.Setup([sys.argv[0], *sys.argv[3:]], lambda data: check(name, data))
+        atheris.Setup([sys.argv[0], *sys.argv[3:]], lambda data: examine(name, data))
         atheris.Fuzz()
     if sys.argv[1] == "--list":
-        print(" ".join([*FORMATS, *OTHERS]))
+        print(" ".join(ALL))
         return
     name, seconds = sys.argv[1], int(sys.argv[2])
-    if name not in FORMATS and name not in OTHERS:
-        sys.exit(f"no reader {name}: {', '.join([*FORMATS, *OTHERS])}")
+    if name not in ALL:
+        sys.exit(f"no reader {name}: {', '.join(ALL)}")
     sys.exit(fuzz(name, seconds))
 
 

@@ -63,6 +63,11 @@ TOKENS = [
     "&amp;", "&lt;", "NOTE ", "STYLE\n", ": ", ":\t", "\t From  ", " From ", " to ", "  to  ",
     "Everyone", "(Privately)", "(Direct Message)", ",0:00:02.000", "  0:49", "Transcript\n",
     "Meeting ended after 00:00:01", '"text":', '"speaker":', '{"', "\ufeff", "\ud7ff", "é", "😅",
+    '<w nite:id="b">so</w>', '<vocalsound nite:id="c"/>', '..id(b)', ' participant="p"',
+    '<nite:child href="x#id(b)"/>', '</segment><segment starttime="2">', '"recording_type":',
+    '"timeline_refine":', '{"username":"B"}', '"payload":{"object":', '"poll"', ",Guest", ",No",
+    "Bo,,10/06/2026 06:01:12 PM,10/06/2026 06:30:00 PM,29,Yes\r\n", ",Recording Consent", "\t\t",
+    "14.3.2024, 09:00:01", "\tada@x.example", '"sentences":', '"transcriptEntries":', "null",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from harness.meetings.formats import FORMATS, HEAD, READERS, format_of
 from harness.meetings.model import Turn
 from meetings import seeds
 from meetings.accounting import ACCOUNTED, is_whole
+from meetings.examine import ALL, examine
 from meetings.readers.files import FIXTURES, fixture
 from meetings.seeds import read_corpus
 
@@ -75,12 +76,12 @@ CORPUS = Path(__file__).parent / "corpus"
 """Files that the fuzzer found worth keeping, by format; see scripts/fuzz.py."""
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ALL)
 def test_what_the_fuzzer_found_is_refused_or_read_whole(name: str) -> None:
-    for data in read_corpus(CORPUS / f"{name}.b64"):
-        with contextlib.suppress(Refused):
-            turns = READERS[name](data)
-            assert name not in ACCOUNTED or is_whole(name, data, turns), data
+    kept = read_corpus(CORPUS / f"{name}.b64")
+    assert kept
+    for data in kept:
+        examine(name, data)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -225,3 +226,21 @@ def test_where_a_line_end_is_cut_does_not_matter(
     for size in range(1, 40):
         monkeypatch.setattr("harness.meetings.strict.CHUNK", size)
         assert list(FORMATS[name].read(io.BytesIO(data))) == turns
+
+
+CUT = {
+    "otter-text": "Bo  0:07\nhello\nso  1:00, no\nend\nAda  0:09\nbye\n",
+    "named-vtt": "WEBVTT\n\n00:01.000 --> 00:02.000\nA: b\n\n1\n00:03.000 --> 00:04.000\nC: d\n",
+}
+"""Files whose first half of a line, or of two lines, looks like something else than the whole."""
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_half_a_line_is_not_taken_for_a_whole_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = READERS[name](CUT[name].encode())
+    assert len(turns) == 2
+    for size in range(1, 60):
+        monkeypatch.setattr("harness.meetings.strict.CHUNK", size)
+        assert READERS[name](CUT[name].encode()) == turns

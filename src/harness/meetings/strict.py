@@ -51,7 +51,7 @@ class Tiles:
         self._why, self._remedy = why, remedy
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._text, self._line = "", 1
-        self._held = ""  # half of a line's end, while the other half is not read
+        self._held = ""  # the begin of a line whose end is not read, as its end may tell
 
     def __iter__(self) -> Iterator[re.Match[str]]:
         is_last = self._opening is not None and self._fill()
@@ -76,7 +76,10 @@ class Tiles:
     def _more(self, place: int) -> bool:
         """Drop the text before a place and read on; whether the file has ended."""
         self._line += self._text.count("\n", 0, place)
-        is_first, data = not self._text and self._line == 1, self._stream.read(CHUNK)
+        is_first, data = (
+            not (self._text or self._held) and self._line == 1,
+            self._stream.read(CHUNK),
+        )
         self._text = self._text[place:]
         try:
             text = self._decoder.decode(data, final=len(data) < CHUNK)
@@ -85,8 +88,11 @@ class Tiles:
             raise refusal("not UTF-8", line, "save the file as UTF-8") from None
         text = self._held + (text.removeprefix(_BOM) if is_first else text)
         is_last = len(data) < CHUNK
-        self._held = "\r" if text.endswith("\r") and not is_last else ""
-        self._text += text.removesuffix(self._held) if self._held else text
+        cut = text.rfind("\n") + 1
+        if is_last or len(text) - cut > LONGEST:
+            cut = len(text)
+        self._held = text[cut:]
+        self._text += text[:cut]
         return is_last
 
     def _fill(self) -> bool:

@@ -63,6 +63,8 @@ def test_a_report_has_addresses() -> None:
         (" \tJoined\t13/09/2022, 5:30 PM\n", 1),
         ("a\tb\tc\td\n", 1),
         (REPORT.replace("Bo\t2.3.2024", "Bo"), 7),
+        (REPORT.replace("Referent", "Referent\td@e.f").replace("ada@x.example", "-"), 7),
+        (REPORT + "Ada\t14.3.2024, 09:00:01\nCy\t14.3.2024, 09:00:01\n", 12),
     ],
 )
 def test_broken_lists_are_refused_at_their_line(text: str, line: int) -> None:

@@ -33,9 +33,12 @@ def read(stream: BinaryIO) -> Iterator[Turn]:
         _check(file.schema_arrow)
         index = 0
         for batch in file.iter_batches(_ROWS):
+            batch.validate(full=True)
             for row in batch.to_pylist():
                 yield _turn(index, row)
                 index += 1
+        if index != file.metadata.num_rows:
+            raise _bad("fewer rows than the file says", "the file")
     except (pa.ArrowException, OSError, ValueError):
         raise _bad("no whole Parquet file", "the file") from None
 

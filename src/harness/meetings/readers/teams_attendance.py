@@ -8,9 +8,10 @@ no date of the file tells which, no time is given.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from harness.meetings.address import address, is_address
 from harness.meetings.strict import decode, refusal, table_rows
@@ -99,17 +100,29 @@ def _list(rows: Sequence[_Row]) -> Iterator[_Person]:
 
 
 def _report(rows: Sequence[_Row]) -> Iterator[_Person]:
-    """The first section of a report that has a column of addresses, below its header."""
-    for (line, head), *people in _sections(rows):
+    """The first section of a report that has a column of addresses, below its header.
+
+    Later sections say what these people did: one that has a time of somebody else is refused.
+    """
+    sections = _sections(rows)
+    for (line, head), *people in sections:
         columns = [n for _, row in people for n, cell in enumerate(row) if is_address(cell)]
         if len(head) <= _LIST or not columns or any(map(_TIME.fullmatch, head)):
             continue
         for line, row in people:
             if len(row) != len(head):
                 raise refusal(f"{len(row)} fields, not {len(head)}", line, _REMEDY)
+        for line, row in people:
             yield line, row[0], row[min(columns)], [c for c in row[1:] if _TIME.fullmatch(c)]
+        _check_same({row[0] for _, row in people}, sections)
         return
     raise refusal("no participants with addresses", 1, _REMEDY)
+
+
+def _check_same(names: set[str], sections: Iterable[Sequence[_Row]]) -> None:
+    for line, row in chain.from_iterable(sections):
+        if row[0] not in names and any(map(_TIME.fullmatch, row[1:])):
+            raise refusal("somebody who is not among the participants", line, _REMEDY)
 
 
 def _sections(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
