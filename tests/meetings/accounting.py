@@ -56,8 +56,8 @@ def _blocks(data: bytes) -> list[str]:
 
 
 def _teams(data: bytes) -> str:
-    text = re.sub(r"<v(?:\.[^\s<>.]+)*[ \t]([^<>\n]*)>", r"\1", "\n".join(_blocks(data)))
-    return html_plain(text.replace("</v>", ""))
+    apart = re.split(r"<v(?:\.[^\s<>.]+)*[ \t]([^<>\n]*)>|</v>|\n", "\n".join(_blocks(data)))
+    return "".join(html_plain(part or "") for part in apart)
 
 
 def html_plain(text: str) -> str:

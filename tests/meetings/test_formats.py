@@ -231,8 +231,20 @@ def test_where_a_line_end_is_cut_does_not_matter(
 CUT = {
     "otter-text": "Bo  0:07\nhello\nso  1:00, no\nend\nAda  0:09\nbye\n",
     "named-vtt": "WEBVTT\n\n00:01.000 --> 00:02.000\nA: b\n\n1\n00:03.000 --> 00:04.000\nC: d\n",
+    "turns-jsonl": '\ufeff{"speaker":"A","text":"b"}\n{"speaker":"C","text":"d"}\n',
 }
 """Files whose first half of a line, or of two lines, looks like something else than the whole."""
+
+
+def test_one_byte_order_mark_is_dropped_however_the_file_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for size in (1, 2, 3, 4, 6, 1000):
+        monkeypatch.setattr("harness.meetings.strict.CHUNK", size)
+        (turn,) = READERS["meet-sbv"]("\ufeff0:00:01.000,0:00:02.000\n\ufeffA: b\n".encode())
+        assert turn.speaker == "\ufeffA"
+        with pytest.raises(Refused, match="PARSE_REFUSED"):
+            READERS["meet-sbv"]("\ufeff\ufeff0:00:01.000,0:00:02.000\nA: b\n".encode())
 
 
 @pytest.mark.parametrize("name", CUT)

@@ -50,7 +50,7 @@ class Tiles:
         self._stream, self._record, self._opening = stream, record, opening
         self._why, self._remedy = why, remedy
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._text, self._line = "", 1
+        self._text, self._line, self._is_begun = "", 1, False
         self._held = ""  # the begin of a line whose end is not read, as its end may tell
 
     def __iter__(self) -> Iterator[re.Match[str]]:
@@ -76,18 +76,16 @@ class Tiles:
     def _more(self, place: int) -> bool:
         """Drop the text before a place and read on; whether the file has ended."""
         self._line += self._text.count("\n", 0, place)
-        is_first, data = (
-            not (self._text or self._held) and self._line == 1,
-            self._stream.read(CHUNK),
-        )
+        data = self._stream.read(CHUNK)
         self._text = self._text[place:]
         try:
             text = self._decoder.decode(data, final=len(data) < CHUNK)
         except UnicodeDecodeError as error:
             line = self._line + self._text.count("\n") + error.object.count(b"\n", 0, error.start)
             raise refusal("not UTF-8", line, "save the file as UTF-8") from None
-        text = self._held + (text.removeprefix(_BOM) if is_first else text)
-        is_last = len(data) < CHUNK
+        if text and not self._is_begun:
+            text, self._is_begun = text.removeprefix(_BOM), True
+        text, is_last = self._held + text, len(data) < CHUNK
         cut = text.rfind("\n") + 1
         if is_last or len(text) - cut > LONGEST:
             cut = len(text)
