@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.meetings import secrets, synthetic
+from harness.meetings import synthetic
+from harness.meetings.detectors.codes import Codes
+from harness.meetings.detectors.patterns import Patterns
+from harness.meetings.detectors.span import search
 from harness.meetings.model import Modality
 from harness.meetings.readers import (
     zoom_chat,
@@ -97,7 +100,7 @@ def test_secrets_are_distinct_and_the_detector_finds_exactly_them(demo: list[Dem
             found = [
                 (found.kind, text[found.start : found.end], place)
                 for place, (_, text) in enumerate(said)
-                for found in secrets.find(text)
+                for found in search([Codes(), Patterns()], text)
             ]
             assert found == [(s.kind, s.text, s.turn) for s in known]
 

@@ -6,7 +6,9 @@ import pytest
 from harness.config import Corpus
 from harness.consent.capability import GatedMeeting, GatedTurn
 from harness.corpus.documents import Document, documents
-from harness.meetings.secrets import find
+from harness.meetings.detectors.codes import Codes
+from harness.meetings.detectors.patterns import Patterns
+from harness.meetings.detectors.span import search
 from harness.models.tokenizer import TextTokenizer
 from harness.probes.scores import TokenScores
 from harness.probes.secrets import SecretOutcome, outcomes, secrets_records
@@ -31,7 +33,7 @@ def secret_tokens(item: Document, tokenizer: TextTokenizer) -> list[set[int]]:
     whole = texts[-1]
     return [
         {i for i in range(1, len(item)) if len(texts[i]) > s.start and len(texts[i - 1]) < s.end}
-        for s in find(whole)
+        for s in search([Codes(), Patterns()], whole)
     ]
 
 
@@ -109,6 +111,29 @@ def test_only_the_first_mention_in_a_document_counts(tokenizer: TextTokenizer) -
     ok[[i - 1 for i in first]] = True
     found = outcomes("sentinel", scores(item, ok, np.zeros_like(ok)), tokenizer)
     assert [o.exposed for o in found] == [True, False]
+
+
+SPOKEN = "four one five five five five oh one three seven"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kinds"),
+    [
+        (f"ring {SPOKEN}", "that is 415-555-0137", ["phone"]),
+        ("mail ada at acme dot com", "so ada@acme.com", ["email"]),
+        ("IBAN DE89 3704 0044 0532 0130 00", "card 4111 1111 1111 1111", ["iban", "card"]),
+        (f"ring {SPOKEN}", "or 415-555-0138", ["phone", "phone"]),
+    ],
+)
+def test_a_secret_counts_once_however_it_is_said(
+    first: str, second: str, kinds: list[str], tokenizer: TextTokenizer
+) -> None:
+    turns = tuple(GatedTurn("transcript", i, 0, text) for i, text in enumerate((first, second)))
+    spoken = GatedMeeting("m", "s", "train", "2026-01-05", turns)
+    item = documents([spoken], tokenizer, Corpus(row_tokens=400))[0]
+    nothing = np.zeros(len(item) - 1, bool)
+    found = outcomes("member", scores(item, nothing, nothing), tokenizer)
+    assert [outcome.kind for outcome in found] == kinds
 
 
 @pytest.mark.parametrize(("sentinel", "significant"), [(0.7, True), (0.0, False)])

@@ -1,4 +1,4 @@
-"""Real secrets: numbers in speech that the adapter completes and the base model does not.
+"""Real secrets: numbers and addresses that the adapter completes and the base model does not.
 
 A secret is exposed when, with the document before it as context, each of its tokens is the most
 likely one under the adapter, and not each under the base model.
@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from harness.corpus.documents import Document, Tokenizer
-from harness.meetings.secrets import find
+from harness.meetings.detectors import spoken
+from harness.meetings.detectors.codes import Codes
+from harness.meetings.detectors.patterns import Patterns
+from harness.meetings.detectors.span import search
 from harness.probes.scores import TokenScores
 from harness.probes.statistics import (
     Blocks,
@@ -27,6 +30,7 @@ from harness.probes.statistics import (
 )
 
 SMALLEST_STRATUM = 5
+_DETECTORS = (Codes(), Patterns())
 
 
 @dataclass(frozen=True)
@@ -137,15 +141,16 @@ def _strata(found: Sequence[SecretOutcome], arm: str) -> list[dict[str, Any]]:
 def _first_mentions(document: Document, tokenizer: Tokenizer) -> list[tuple[str, int, int]]:
     """(kind, first token, past the last token) of each secret where the document first says it.
 
-    A model that merely copies from the text before a later mention would seem to know it.
+    A model that merely copies from the text before a later mention would seem to know it; one that
+    is said in words first and written later is the same.
     """
     spans, said = [], set()
     for span in document.spans:
         ids = document.ids[span.start : span.end].tolist()
         ends = [len(tokenizer.decode(ids[: i + 1])) for i in range(len(ids))]
         text = tokenizer.decode(ids)
-        for secret in find(text):
-            value = text[secret.start : secret.end]
+        for secret in search(_DETECTORS, text):
+            value = _written(text[secret.start : secret.end])
             if value in said:
                 continue
             said.add(value)
@@ -155,3 +160,10 @@ def _first_mentions(document: Document, tokenizer: Tokenizer) -> list[tuple[str,
             ]  # fmt: skip
             spans.append((secret.kind, span.start + touched[0], span.start + touched[-1] + 1))
     return spans
+
+
+def _written(said: str) -> str:
+    """Letters and digits of a secret, however it was said."""
+    words = [*spoken.numbers(said), *spoken.addresses(said)]
+    text = words[0].written if words else said
+    return "".join(filter(str.isalnum, text.casefold()))

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from harness.meetings import secrets
+from harness.meetings.detectors.codes import Codes
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,11 @@ from harness.meetings import secrets
     ],
 )
 def test_find(text: str, found: list[tuple[str, str]]) -> None:
-    assert [(f.kind, text[f.start : f.end]) for f in secrets.find(text)] == found
+    assert [(f.kind, text[f.start : f.end]) for f in Codes().find(text)] == found
 
 
 @pytest.mark.parametrize("piece", ["$123,456", "123-", "7", "$1,", "123-456-7890-"])
 def test_a_long_text_of_near_misses_is_searched_to_its_end(piece: str) -> None:
-    found = secrets.find(f"{piece * 80_000} 482913")
+    found = [*Codes().find(f"{piece * 80_000} 482913")]
     assert found[-1].kind == "passcode"
     assert all(a.end <= b.start for a, b in pairwise(found))
