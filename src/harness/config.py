@@ -70,6 +70,8 @@ class Gate:
         shard: number of the share that this job decides, from 0; -1 decides all, or merges shares.
         decided_at: the clock that all shares have in common, RFC 3339 in UTC with Z.
         key: file with the private key of the role ``gate`` that signs a share.
+        more_detectors: what looks for pieces of turns to mask beside roster and patterns:
+            ``presidio``, or ``presidio:MODEL`` with an installed spaCy model.
     """
 
     require_all: bool = False
@@ -79,6 +81,7 @@ class Gate:
     shard: int = -1
     decided_at: str = ""
     key: str = ""
+    more_detectors: list[str] = field(default_factory=list)
 
 
 @dataclass

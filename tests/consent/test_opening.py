@@ -20,6 +20,7 @@ from harness.consent.records import (
     RuleKind,
     RuleScope,
     RuleSource,
+    State,
 )
 from harness.errors import Refused
 from harness.meetings.model import Modality
@@ -200,3 +201,32 @@ def test_a_new_rule_about_a_label_is_seen_while_training(world: World, config: C
     before = gate.admit(world.sign(), config, world.now).authority.footprint
     exclude(world, RuleKind.LABEL, "bo")
     assert gate.admit(world.sign(), config, world.now).authority.footprint != before
+
+
+def test_what_is_masked_is_written_down_by_class_and_place_alone(world: World) -> None:
+    said = ("Bo is on 415-836-0137", "nothing here", "ask bo")
+    say(world, "m0", *said)
+    per_speaker(world)
+    world.edit("consent", lambda e: e.event_id == "e1", state=State.REFUSED)
+    source = sign(world, index=False)
+    decided = gate.decide(source, Config(), world.now)
+    found = [tuple(row.values()) for row in decided.masked.to_pylist()]
+    assert found == [("m0", "transcript", 0, 0, 2, "name"), ("m0", "transcript", 0, 9, 21, "phone"),
+                     ("m0", "transcript", 2, 4, 6, "name")]  # fmt: skip
+    assert decided.summary["masked"] == {"name": 2, "phone": 1}
+    assert decided.summary["detectors"][0].startswith("roster/")
+    (meeting,) = gate.admit(source, Config(), world.now).train
+    assert [turn.text for turn in meeting.turns] == [
+        "[name] is on [phone]", "nothing here", "ask [name]",
+    ]  # fmt: skip
+    for row in decided.masked.to_pylist():
+        text = said[row["turn"]]
+        assert text[row["start"] : row["end"]].lower() in ("bo", "415-836-0137")
+
+
+def test_of_turns_that_are_not_used_nothing_is_written_down(world: World) -> None:
+    per_speaker(world)
+    world.edit("consent", lambda e: e.event_id == "e1", state=State.REFUSED)
+    say(world, "m0", "Bo said so", "ask Bo AKIAIOSFODNN7EXAMPLE")
+    rows = gate.decide(sign(world, index=False), Config(), world.now).masked.to_pylist()
+    assert [row["turn"] for row in rows] == [0]

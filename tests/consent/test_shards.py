@@ -14,6 +14,9 @@ from consent.conftest import World
 from consent.test_peer_failures import withdrawal
 from harness import cli
 from harness.consent import authoring, layout, shards
+from harness.consent.authoring import content_row
+from harness.consent.explain import explain
+from harness.consent.head import Mode
 from harness.consent.records import State, format_time
 from harness.consent.signing import (
     KeyRole,
@@ -26,6 +29,7 @@ from harness.consent.signing import (
 )
 from harness.digest import canonical_json
 from harness.errors import ExitCode
+from harness.meetings.model import Modality
 
 
 class Job:
@@ -78,6 +82,36 @@ def job(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     return Job(world, tmp_path, monkeypatch)
 
 
+def leave_bo_out(world: World) -> None:
+    """Of m0, in which Ada names him."""
+    store = world.source.store
+    (store / "m0" / "turns.jsonl").write_text('{"speaker":"Ada","text":"hello Bo"}\n' * 2)
+    row = content_row(store, "m0", Modality.TRANSCRIPT, "turns-jsonl", "m0/turns.jsonl", "own")
+    world.edit("content", lambda r: r.meeting_id == "m0", sha256=row.sha256, bytes=row.bytes)
+    world.edit("consent", lambda e: e.event_id == "e1", state=State.REFUSED)
+    terms = replace(world.draft.defaults, mode=Mode.PER_SPEAKER, min_speakers=1)
+    world.draft = replace(world.draft, defaults=terms)
+
+
+def test_what_is_masked_is_merged_too(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_bo_out(world)
+    job = Job(world, tmp_path, monkeypatch)
+    assert job.gate("whole") == ExitCode.DONE
+    for n in range(3):
+        assert job.share(n, 3) == ExitCode.DONE
+    assert job.merge(3) == ExitCode.DONE
+    runs = [job.folder / "whole", job.folder / "shared"]
+    masked = [pq.read_table(run / "private" / "masked.parquet").to_pylist() for run in runs]
+    assert masked[0] == masked[1]
+    assert masked[0]
+    counts = [json.loads((run / "gate" / "summary.json").read_bytes())["masked"] for run in runs]
+    assert counts[0] == counts[1] == {"name": len(masked[0])}
+    assert (runs[0] / "private" / "masked.parquet").stat().st_mode & 0o777 == 0o600
+    assert "Masked: name, characters 6 to 8." in "\n".join(explain(runs[1], "m0", "0"))
+
+
 @pytest.mark.parametrize("of", [2, 3, 5])
 def test_shares_give_what_one_process_gives(of: int, job: Job) -> None:
     assert job.gate("whole") == ExitCode.DONE
@@ -108,9 +142,14 @@ def test_a_share_is_missing(job: Job, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def _other_decisions(folder: Path) -> None:
-    data = bytearray((folder / shards.DECISIONS).read_bytes())
+    data = bytearray((folder / "decisions.parquet").read_bytes())
     data[len(data) // 2] ^= 1
-    (folder / shards.DECISIONS).write_bytes(bytes(data))
+    (folder / "decisions.parquet").write_bytes(bytes(data))
+
+
+def _other_masked(folder: Path) -> None:
+    path = folder / "masked.parquet"
+    path.write_bytes(path.read_bytes() + b"x")
 
 
 def _other_corpus(folder: Path) -> None:
@@ -151,6 +190,7 @@ def _large_envelope(folder: Path) -> None:
     ("fault", "code"),
     [
         (_other_decisions, "SHARD_MISMATCH"),
+        (_other_masked, "SHARD_MISMATCH"),
         (_other_corpus, "SHARD_MISMATCH"),
         (_swapped, "SHARD_MISMATCH"),
         (_other_envelope, "SHARD_SIG_INVALID"),

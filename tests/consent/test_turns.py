@@ -7,7 +7,7 @@ import pytest
 
 from harness.consent.head import Defaults, Mode
 from harness.consent.records import Alias, ParticipantRow
-from harness.consent.turns import MASK, Person, TurnVerdicts, Voices, judge
+from harness.consent.turns import Person, TurnVerdicts, Voices, judge
 from harness.meetings.model import Turn
 
 World = Any
@@ -51,9 +51,7 @@ def test_only_the_dropped_persons_turns_are_denied(
 ) -> None:
     found = judge(turns(("Ada", "one"), ("Bo", "two"), ("Eve", "three")), without_bo(people), {},
                   defaults)  # fmt: skip
-    assert found == TurnVerdicts(
-        (), ((), ("SPEAKER_DROPPED",), ("SUBJECT_UNRESOLVED",)), ("one", "two", "three")
-    )
+    assert found == TurnVerdicts((), ((), ("SPEAKER_DROPPED",), ("SUBJECT_UNRESOLVED",)))
 
 
 @pytest.mark.parametrize(
@@ -75,12 +73,6 @@ def test_a_quote_is_as_its_author(
     )
     found = judge(said, without_bo(people), {}, defaults)
     assert ("QUOTES_DROPPED" in found.turns[2]) is denied
-
-
-def test_names_of_the_dropped_are_masked(people: list[ParticipantRow], defaults: Defaults) -> None:
-    voices = without_bo([people[0], replace(people[1], label="Bo O'Neil (she/her)")])
-    found = judge(turns(("Ada", "thanks, bo! O'NEIL said Bob is late")), voices, {}, defaults)
-    assert found.texts == (f"thanks, {MASK}! O'{MASK} said Bob is late",)
 
 
 def test_an_alias_of_two_needs_both(people: list[ParticipantRow], defaults: Defaults) -> None:
@@ -111,39 +103,11 @@ def test_a_percent_is_a_hundredth(people: list[ParticipantRow], defaults: Defaul
     assert found.codes == ("TOO_MUCH_DROPPED",)
 
 
-def test_of_two_dropped_names_the_longer_is_masked_first(
-    people: list[ParticipantRow], defaults: Defaults
-) -> None:
-    named = [
-        replace(people[0], label="\u7530\u4e2d"),
-        replace(people[1], label="\u7530\u4e2d\u89d2\u6804"),
-    ]
-    voices = Voices([Person(person, True) for person in named], ())
-    found = judge(turns(("Eve", "\u7530\u4e2d\u89d2\u6804\u3055\u3093")), voices, {}, defaults)
-    assert found.texts == (f"{MASK}\u3055\u3093",)
-
-
 def test_a_quote_of_somebody_unknown_is_as_of_the_dropped(
     people: list[ParticipantRow], defaults: Defaults
 ) -> None:
     said = turns(("Stranger", "my secret is 42"), ("Ada", ' Replying to "my secret is 42"'))
     assert judge(said, without_bo(people), {}, defaults).turns[1] == ("QUOTES_DROPPED",)
-
-
-@pytest.mark.parametrize(
-    ("label", "text", "masked"),
-    [
-        ("Wei\u00df", "frag Wei\u00df, WEISS", f"frag {MASK}, {MASK}"),
-        ("\u7530\u4e2d", "\u7530\u4e2d\u3055\u3093", f"{MASK}\u3055\u3093"),
-        ("Jos\u00e9", "ask Jose\u0301 now", f"ask {MASK} now"),
-        ("Bo", "Bob is not Bo", f"Bob is not {MASK}"),
-    ],
-)
-def test_names_are_masked_however_they_are_written(
-    label: str, text: str, masked: str, people: list[ParticipantRow], defaults: Defaults
-) -> None:
-    voices = without_bo([people[0], replace(people[1], label=label)])
-    assert judge(turns(("Ada", text)), voices, {}, defaults).texts == (masked,)
 
 
 def test_two_aliases_of_one_label_mean_all_whom_either_names(
@@ -160,13 +124,12 @@ def test_an_excluded_label_that_only_an_alias_names_is_left_out(
 ) -> None:
     willing = [Person(person, False) for person in people]
     alias = Alias("s", "Robert", (str(people[1].subject_key),))
-    said = turns(("robert", "my own words"), ("Ada", 'Replying to "my own"'), ("Bo", "Rob, ROBERT"),
+    said = turns(("robert", "my own words"), ("Ada", 'Replying to "my own"'), ("Bo", "words"),
                  ("Ada", 'Reacted to "words of nobody"'))  # fmt: skip
     voices = Voices(willing, [alias], ["ROBERT "])
     found = judge(said, voices, {}, defaults)
     quoted = ("QUOTES_DROPPED",)
     assert found.turns == (("EXCLUDED_LABEL",), quoted, (), quoted)
-    assert found.texts[2] == f"Rob, {MASK}"
     whole = judge(said, voices, {}, replace(defaults, mode=Mode.UNANIMOUS))
     assert whole.codes == ("EXCLUDED_LABEL",)
     for other in (Voices(willing, [alias]), Voices(willing, [alias], ["Bobby"])):

@@ -1,12 +1,13 @@
-"""Decisions about training for people to read: decisions.parquet and gate/summary.json."""
+"""Decisions about training for people to read: two tables, and gate/summary.json."""
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +40,43 @@ SCHEMA = pa.schema(
         ("codes", pa.list_(pa.string())),
     ]
 )
+MASKED = pa.schema(
+    [
+        ("meeting_id", pa.string()),
+        ("modality", pa.string()),
+        ("turn", pa.int64()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("kind", pa.string()),
+    ]
+)
+"""Where, in characters of the turn as the export has it; never what."""
+
+
+class Files(NamedTuple):
+    """Where the tables of a gate are written.
+
+    Attributes:
+        decisions: decisions.parquet.
+        masked: masked.parquet, what is masked in the turns that may be used.
+    """
+
+    decisions: Path
+    masked: Path
+
+
+NAMES = ("decisions.parquet", "masked.parquet")
+"""Of :class:`Files`, in a folder."""
+
+
+@contextmanager
+def writers(files: Files) -> Iterator[tuple[pq.ParquetWriter, pq.ParquetWriter]]:
+    """Writers of both tables."""
+    with (
+        pq.ParquetWriter(files.decisions, SCHEMA, compression="zstd") as decisions,
+        pq.ParquetWriter(files.masked, MASKED, compression="zstd") as masked,
+    ):
+        yield decisions, masked
 
 
 @dataclass
@@ -49,6 +87,7 @@ class Tally:
         meetings_total, meetings_admitted, turns_total, turns_admitted: as in summary.json.
         by_code: rows by code.
         arms: meetings of each arm that nothing but the draw denies.
+        masked: masked pieces of turns by class.
         clean: whether nothing but the random split denied anything.
     """
 
@@ -58,6 +97,7 @@ class Tally:
     turns_admitted: int = 0
     by_code: Counter[str] = field(default_factory=Counter)
     arms: Counter[str] = field(default_factory=Counter)
+    masked: Counter[str] = field(default_factory=Counter)
     clean: bool = True
 
     def count(self, opened: OpenedBatch, rows: pa.Table, by_draw: Mask) -> None:
@@ -88,6 +128,7 @@ class Tally:
         self.turns_admitted += other.turns_admitted
         self.by_code.update(other.by_code)
         self.arms.update(other.arms)
+        self.masked.update(other.masked)
         self.clean &= other.clean
 
 
@@ -97,11 +138,13 @@ class Decisions:
 
     Attributes:
         rows: columns of decisions.parquet.
+        masked: columns of masked.parquet.
         summary: gate/summary.json.
         clean: whether nothing but the random split denied anything.
     """
 
     rows: pa.Table
+    masked: pa.Table
     summary: dict[str, Any]
     clean: bool
 
@@ -114,19 +157,20 @@ def decide(source: Source, config: Config, now: datetime) -> Decisions:
     """
     session = Session(source, config, now)
     with tempfile.TemporaryDirectory(prefix="decisions-") as folder:
-        path = Path(folder) / "decisions.parquet"
-        tally, root = write_decisions(session, path)
-        return Decisions(pq.read_table(path), summary(session, tally, root), tally.clean)
+        files = Files(*(Path(folder) / name for name in NAMES))
+        tally, root = write_decisions(session, files)
+        rows, masked = map(pq.read_table, files)
+        return Decisions(rows, masked, summary(session, tally, root), tally.clean)
 
 
 def write_decisions(
-    session: Session, path: Path, tick: Tick = no_tick, corpus: list[list[str]] | None = None
+    session: Session, files: Files, tick: Tick = no_tick, corpus: list[list[str]] | None = None
 ) -> tuple[Tally, str]:
     """Decide all meetings, and write each decision.
 
     Args:
         session: what is decided.
-        path: of the new decisions.parquet.
+        files: new.
         tick: is told how far it is.
         corpus: takes what is admitted, see :meth:`OpenedBatch.corpus`.
 
@@ -142,11 +186,13 @@ def write_decisions(
         by_draw.append(batch.rulings.usable)
         tally.arms.update({str(arm): len(batch.rulings.of_arm(arm)) for arm in Arm})
     request = request_for(session.config, (Operation.FINE_TUNING,), TRAINED)
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+    with writers(files) as (decisions, masks):
         for drawn, opened in zip(by_draw, session.open(request, tick), strict=True):
-            rows = decision_rows(opened)
-            writer.write_table(rows)
+            rows, masked = decision_rows(opened), masked_rows(opened)
+            decisions.write_table(rows)
+            masks.write_table(masked)
             tally.count(opened, rows, drawn)
+            tally.masked.update(masked.column("kind").to_pylist())
             for row in opened.corpus():
                 root.add(row)
                 if corpus is not None:
@@ -167,6 +213,8 @@ def summary(session: Session, tally: Tally, corpus_root: str) -> dict[str, Any]:
         "by_code": dict(sorted(tally.by_code.items(), key=lambda item: (-item[1], item[0]))),
         "corpus_root": corpus_root,
         "arms": {str(arm): tally.arms[str(arm)] for arm in Arm},
+        "masked": dict(sorted(tally.masked.items())),
+        "detectors": [*session.masking.detectors],
         "randomised": session.randomised,
         "decided_at": format_time(session.now),
         "trust_sha256": manifest.trust_sha256,
@@ -185,6 +233,12 @@ def decision_rows(opened: OpenedBatch) -> pa.Table:
         places.append(np.full(tables[-1].num_rows, number))
     order = np.argsort(np.concatenate(places), kind="stable")
     return pa.concat_tables(tables).take(pa.array(order))
+
+
+def masked_rows(opened: OpenedBatch) -> pa.Table:
+    """Rows of masked.parquet about a batch."""
+    rows = [dict(zip(MASKED.names, row, strict=True)) for row in opened.masked()]
+    return pa.Table.from_pylist(rows, schema=MASKED)
 
 
 def decision_columns(ids: pa.Array, verdicts: Verdicts) -> pa.Table:

@@ -74,6 +74,7 @@ def explain(run_dir: Path, meeting: str, turn: str | None) -> Iterator[str]:
     yield from case.meeting(next(row for row in rows if row["turn"] < 0))
     if turn is not None:
         yield from _turn(rows, turn)
+        yield from _masked(run_dir, meeting, turn)
     sha256 = summary["manifest_sha256"]
     yield f"Decided at {format_time(now)} under epoch {head.epoch}, manifest {sha256}."
 
@@ -181,20 +182,21 @@ def _only(manifest: Manifest, more: Iterable[ConsentEvent], meeting: str) -> Tab
 
 
 def _decisions(run_dir: Path, meeting: str) -> list[dict[str, Any]]:
-    path, wanted = run_dir / "private" / "decisions.parquet", [("meeting_id", "=", meeting)]
+    return _table(run_dir, "decisions.parquet", meeting)
+
+
+def _table(run_dir: Path, name: str, meeting: str) -> list[dict[str, Any]]:
+    """The rows about a meeting of a table that the gate wrote."""
+    path, wanted = run_dir / "private" / name, [("meeting_id", "=", meeting)]
     try:
         return list(pq.read_table(path, filters=wanted).to_pylist())
     except (OSError, pa.ArrowInvalid):
-        raise Refused("RUN_FILE", "no readable decisions", "private/decisions.parquet",
+        raise Refused("RUN_FILE", "no readable decisions", f"private/{name}",
                       "run the gate again") from None  # fmt: skip
 
 
 def _turn(rows: list[dict[str, Any]], turn: str) -> Iterator[str]:
-    modality, _, index = turn.rpartition("/")
-    found = [
-        row for row in rows
-        if str(row["turn"]) == index and (not modality or row["modality"] == modality)
-    ]  # fmt: skip
+    found = [row for row in rows if _is_of(row, turn)]
     if len(found) != 1:
         raise Refused("TURN_UNKNOWN", "no such turn was decided, or several", "TURN",
                       "name MODALITY/INDEX; meetings denied whole have none")  # fmt: skip
@@ -202,3 +204,14 @@ def _turn(rows: list[dict[str, Any]], turn: str) -> Iterator[str]:
     yield f"Turn {row['modality']}/{row['turn']}: {row['decision']}."
     for code in row["codes"]:
         yield f"  {code}: {sentence(code)}"
+
+
+def _masked(run_dir: Path, meeting: str, turn: str) -> Iterator[str]:
+    for row in _table(run_dir, "masked.parquet", meeting):
+        if _is_of(row, turn):
+            yield f"  Masked: {row['kind']}, characters {row['start']} to {row['end']}."
+
+
+def _is_of(row: dict[str, Any], turn: str) -> bool:
+    modality, _, index = turn.rpartition("/")
+    return str(row["turn"]) == index and (not modality or row["modality"] == modality)

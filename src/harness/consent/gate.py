@@ -14,7 +14,7 @@ from rich.table import Table
 from harness.config import Config
 from harness.consent import shards
 from harness.consent.capability import GATE_KEY, Admitted, Authority, Evaluable, LeakTest
-from harness.consent.decisions import decide, summary, write_decisions
+from harness.consent.decisions import NAMES, Files, decide, summary, write_decisions
 from harness.consent.present import Source, verify_present
 from harness.consent.progress import progress
 from harness.consent.reasons import sentence
@@ -145,14 +145,15 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
         Refused: ``NOTHING_ADMITTED`` or what :func:`decide` raises.
         Denied: when ``gate.require_all`` is set and something is denied, the random split apart.
     """
-    target = run.file("private", "decisions.parquet")
-    with replaced(target, 0o600) as path, progress("deciding") as tick:
+    decisions, masked = (replaced(run.file("private", name), 0o600) for name in NAMES)
+    with decisions as first, masked as second, progress("deciding") as tick:
+        files = Files(first, second)
         if config.gate.shards > 1:
             session = shards.session_of(config, datetime.now(UTC))
-            tally, root = shards.merge(session, run.path, path)
+            tally, root = shards.merge(session, run.path, files)
         else:
             session = Session(prepare(config.data), config, datetime.now(UTC))
-            tally, root = write_decisions(session, path, tick)
+            tally, root = write_decisions(session, files, tick)
         found = summary(session, tally, root)
         if config.gate.previous:
             found["since"] = changes_since(session, Path(config.gate.previous))

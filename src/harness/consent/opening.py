@@ -15,6 +15,7 @@ from harness.consent.decide import Rulings
 from harness.consent.frame import Frame
 from harness.consent.head import COPIES
 from harness.consent.manifest import Manifest
+from harness.consent.masking import MaskedText, Masking
 from harness.consent.parquet import to_rows
 from harness.consent.present import Source, read_copies_key
 from harness.consent.records import (
@@ -81,10 +82,11 @@ class MeetingRows:
 
 @dataclass(frozen=True)
 class Opened:
-    """Turns of one file, and what was decided about them."""
+    """Turns of one file, what was decided about them, and their texts as they may be used."""
 
     turns: Sequence[Turn]
     verdicts: TurnVerdicts
+    texts: Sequence[MaskedText]
 
 
 class Repeats:
@@ -135,11 +137,14 @@ class ContentReader:
         manifest: verified.
         rows: of the manifest by meeting.
         rulings: by the rows.
+        masking: of turns that are used.
     """
 
     def __init__(
-        self, source: Source, manifest: Manifest, rows: MeetingRows, rulings: Rulings
-    ) -> None:
+        self, source: Source, manifest: Manifest, rows: MeetingRows, rulings: Rulings,
+        masking: Masking,
+    ) -> None:  # fmt: skip
+        self._masking = masking
         self.store, self.rows, self.rulings = source.store, rows, rulings
         self.defaults = manifest.head.defaults
         self._turn_rules = [r for r in rulings.rules if r.kind is RuleKind.TURN]
@@ -174,7 +179,8 @@ class ContentReader:
         verdicts = judge(turns, voices, excluded, self.defaults)
         if self._derives_from_excluded(meeting.meeting_id, modality, kinds):
             verdicts = replace(verdicts, codes=("EXCLUDED_DERIVED_FROM", *verdicts.codes))
-        return Opened(turns, verdicts)
+        texts = self._masking.mask([turn.text for turn in turns], voices)
+        return Opened(turns, verdicts, texts)
 
     def _excluded(
         self, meeting: str, modality: Modality, kinds: Collection[Modality], turns: Sequence[Turn]

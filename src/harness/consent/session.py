@@ -14,6 +14,7 @@ from harness.consent.exclusion import OF_TURNS
 from harness.consent.frame import ARMS
 from harness.consent.head import OnWithdrawal
 from harness.consent.manifest import Manifest
+from harness.consent.masking import Masking
 from harness.consent.opening import ContentReader, MeetingRows, Opened
 from harness.consent.passes import Tick
 from harness.consent.present import Source, verify_present
@@ -35,6 +36,9 @@ from harness.meetings.model import Modality
 
 Row = tuple[str, int, str, tuple[str, ...]]
 """Meeting, turn, modality and codes, as in decisions.parquet."""
+
+MaskedRow = tuple[str, str, int, int, int, str]
+"""Meeting, modality, turn, first character, the one after the last, and class of what is masked."""
 
 MEETING_AS_A_WHOLE = "meeting"
 TRAINED = frozenset({Arm.TRAIN, Arm.VALIDATION})
@@ -67,6 +71,7 @@ class Session:
         log, processes = self.present.log, config.gate.processes
         self.ruler = Ruler(self.manifest, log, self.now, processes, share)
         draw = head.split
+        self.masking = Masking.of(config)
         self.randomised = check_draw(draw.seed, draw.randomised, self.ruler.arms())
 
     @property
@@ -120,7 +125,9 @@ class Session:
         """Decide by the rows, then read what is admitted and decide by its turns too."""
         _check_job(self.manifest, request)
         for batch in self.batches(request, tick):
-            reader = ContentReader(self.source, self.manifest, batch.rows, batch.rulings)
+            reader = ContentReader(
+                self.source, self.manifest, batch.rows, batch.rulings, self.masking
+            )
             read = dict(reader.read(np.flatnonzero(batch.rulings.admitted)))
             yield OpenedBatch(batch.rows, batch.rulings, read)
 
@@ -204,6 +211,16 @@ class OpenedBatch(Batch):
             for turn, codes in enumerate(turns):
                 yield name, turn, str(modality), in_order((*whole, *codes))
 
+    def masked(self) -> Iterator[MaskedRow]:
+        """Rows of masked.parquet: of the turns that may be used."""
+        for number in self.admitted:
+            for modality, opened in self.read[number].items():
+                if opened.verdicts.codes:
+                    continue
+                for turn, codes in enumerate(opened.verdicts.turns):
+                    for span in opened.texts[turn].spans if not codes else ():
+                        yield self.rows.ids[number], str(modality), turn, *span
+
     def corpus(self) -> list[list[str]]:
         """What is admitted: sorted (meeting, modality, content SHA-256)."""
         return sorted(
@@ -219,11 +236,11 @@ def _gated(read: Mapping[Modality, Opened]) -> Iterator[GatedTurn]:
     for modality, opened in read.items():
         if opened.verdicts.codes:
             continue
-        verdicts = zip(opened.turns, opened.verdicts.turns, opened.verdicts.texts, strict=True)
-        for index, (turn, codes, text) in enumerate(verdicts):  # as in decisions.parquet
+        verdicts = zip(opened.turns, opened.verdicts.turns, opened.texts, strict=True)
+        for index, (turn, codes, used) in enumerate(verdicts):  # as in decisions.parquet
             if not codes:
                 speaker = ordinals.setdefault(turn.speaker, len(ordinals))
-                yield GatedTurn(str(modality), index, speaker, text)
+                yield GatedTurn(str(modality), index, speaker, used.text)
 
 
 def request_for(config: Config, operations: tuple[Operation, ...], arms: frozenset[Arm]) -> Request:

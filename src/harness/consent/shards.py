@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from harness.config import Config, config_digest
 from harness.consent.authoring import replace_folder
-from harness.consent.decisions import SCHEMA, Tally, write_decisions
+from harness.consent.decisions import NAMES, Files, Tally, write_decisions, writers
 from harness.consent.passes import Tick
 from harness.consent.reading import read_once
 from harness.consent.records import parse_time, to_json
@@ -36,7 +36,10 @@ from harness.digest import (
 from harness.errors import Refused, UsageError
 
 PREDICATE = "https://meeting-harness.dev/gate-shard/v1"
-STATEMENT, DECISIONS, CORPUS = "STATEMENT.dsse.json", "decisions.parquet", "corpus.jsonl"
+STATEMENT, CORPUS = "STATEMENT.dsse.json", "corpus.jsonl"
+SUBJECTS = (*NAMES, CORPUS)
+"""Files of a share that its statement is about."""
+COUNTERS = ("by_code", "arms", "masked")
 STATEMENT_LIMIT = 1024 * 1024
 FILE_LIMIT = 4 * 1024 * 1024 * 1024
 OLDEST = timedelta(days=1)
@@ -93,11 +96,12 @@ def decide_shard(config: Config, run_dir: Path, tick: Tick) -> dict[str, Any]:
     def fill(folder: Path) -> None:
         folder.chmod(0o700)
         corpus: list[list[str]] = []
-        tally, _ = write_decisions(session, folder / DECISIONS, tick, corpus)
+        written = Files(*(folder / name for name in NAMES))
+        tally, _ = write_decisions(session, written, tick, corpus)
         lines = b"".join(canonical_json(row) + b"\n" for row in corpus)
         (folder / CORPUS).write_bytes(lines)
         found.update(_counts(tally))
-        files = {name: (folder / name).read_bytes() for name in (DECISIONS, CORPUS)}
+        files = {name: (folder / name).read_bytes() for name in SUBJECTS}
         statement = _statement(session, config.gate.shard, files, found)
         (folder / STATEMENT).write_bytes(sign(canonical_json(statement), [key]))
 
@@ -105,13 +109,13 @@ def decide_shard(config: Config, run_dir: Path, tick: Tick) -> dict[str, Any]:
     return found
 
 
-def merge(session: Session, run_dir: Path, target: Path) -> tuple[Tally, str]:
+def merge(session: Session, run_dir: Path, target: Files) -> tuple[Tally, str]:
     """Join all shares to the decisions of the whole.
 
     Args:
         session: of :func:`session_of`, for the merge.
         run_dir: of the run.
-        target: of the new decisions.parquet.
+        target: new tables.
 
     Returns:
         Counts, and the digest of what is admitted.
@@ -121,13 +125,14 @@ def merge(session: Session, run_dir: Path, target: Path) -> tuple[Tally, str]:
     """
     config, trust = session.config, load_trust(session.source.trust)
     total, root = Tally(), ListDigest()
-    with pq.ParquetWriter(target, SCHEMA, compression="zstd") as writer:
+    with writers(target) as tables:
         for shard in range(config.gate.shards):
             folder = _folder(run_dir, config, shard)
             files = _read(folder)
             total.add(_verified(session, trust, shard, files))
-            for batch in pq.ParquetFile(pa.BufferReader(files[DECISIONS])).iter_batches():
-                writer.write_batch(batch)
+            for name, writer in zip(NAMES, tables, strict=True):
+                for batch in pq.ParquetFile(pa.BufferReader(files[name])).iter_batches():
+                    writer.write_batch(batch)
             for line in files[CORPUS].splitlines():
                 root.add(json.loads(line))
     return total, root.hexdigest()
@@ -155,8 +160,7 @@ def _statement(
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [
-            {"name": name, "digest": {"sha256": sha256_hex(files[name])}}
-            for name in (DECISIONS, CORPUS)
+            {"name": name, "digest": {"sha256": sha256_hex(files[name])}} for name in SUBJECTS
         ],
         "predicateType": PREDICATE,
         "predicate": {
@@ -177,7 +181,7 @@ def _read(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         raise Refused("SHARD_MISSING", "a share is not decided yet", f"gate/shards/{folder.name}",
                       "run it, or wait for it")  # fmt: skip
-    limits = {STATEMENT: STATEMENT_LIMIT, DECISIONS: FILE_LIMIT, CORPUS: FILE_LIMIT}
+    limits = {STATEMENT: STATEMENT_LIMIT, **dict.fromkeys(SUBJECTS, FILE_LIMIT)}
     return {name: read_once(folder, name, limit, "SHARD") for name, limit in limits.items()}
 
 
@@ -198,9 +202,9 @@ def _verified(session: Session, trust: TrustRoot, shard: int, files: Mapping[str
 
 
 def _counts(tally: Tally) -> dict[str, Any]:
-    return asdict(tally) | {"by_code": dict(tally.by_code), "arms": dict(tally.arms)}
+    return asdict(tally) | {name: dict(getattr(tally, name)) for name in COUNTERS}
 
 
 def _tally(counts: Any) -> Tally:
-    counters = {name: Counter(counts[name]) for name in ("by_code", "arms")}
+    counters = {name: Counter(counts[name]) for name in COUNTERS}
     return Tally(**{**counts, **counters})

@@ -4,7 +4,6 @@ See ``docs/gate.md``, section 7. Only content that the rows admit comes this far
 """
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from harness.consent.reasons import in_order
 from harness.consent.records import Alias, ParticipantRow
 from harness.meetings.model import Turn
 
-MASK = "[name]"
 _OF_SPEAKERS = frozenset({"SUBJECT_UNRESOLVED", "EXCLUDED_LABEL"})
 """Codes about a turn's speaker that no row of the roster has shown: in mode unanimous of all."""
 _QUOTE = re.compile(
@@ -24,8 +22,6 @@ _QUOTE = re.compile(
     r"(?:\.\.\.|\u2026)?[\"\u201d]",
     re.DOTALL,
 )
-_UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_NAME = re.compile(r"[^\W\d_]{2,}")
 
 
 @dataclass(frozen=True)
@@ -48,12 +44,10 @@ class TurnVerdicts:
     Attributes:
         codes: why the whole is denied; empty when it is not.
         turns: codes of each turn.
-        texts: of each turn, with the names of dropped people masked.
     """
 
     codes: tuple[str, ...]
     turns: tuple[tuple[str, ...], ...]
-    texts: tuple[str, ...]
 
 
 class Voices:
@@ -124,9 +118,7 @@ def judge(
             found.add("EXCLUDED_LABEL")
         if voices.left_out if quoted is None else any(codes[place] for place in quoted):
             found.add("QUOTES_DROPPED")
-    whole = _whole(codes, defaults)
-    texts = _masked([turn.text for turn in turns], voices)
-    return TurnVerdicts(whole, tuple(map(in_order, codes)), texts)
+    return TurnVerdicts(_whole(codes, defaults), tuple(map(in_order, codes)))
 
 
 def _whole(codes: Sequence[set[str]], defaults: Defaults) -> tuple[str, ...]:
@@ -149,24 +141,3 @@ def _quoted(turns: Sequence[Turn]) -> list[list[int] | None]:
         earlier = [n for n in range(place) if words and texts[n].startswith(words)]
         found.append(earlier or None)
     return found
-
-
-def _masked(texts: Sequence[str], voices: Voices) -> tuple[str, ...]:
-    """Texts in which the names of who is left out are masked, each part of a name by itself."""
-    names = _names(voices.left_out)
-    if not names:
-        return tuple(texts)
-    words = "|".join(map(_spelling, sorted(names, key=len, reverse=True)))
-    pattern = re.compile(words, re.IGNORECASE)
-    return tuple(pattern.sub(MASK, unicodedata.normalize("NFC", text)) for text in texts)
-
-
-def _spelling(name: str) -> str:
-    """A pattern for a name as a word; scripts without spaces have no ends of words."""
-    word = re.escape(name)
-    return word if _UNSPACED.match(name) else rf"(?<!\w){word}(?!\w)"
-
-
-def _names(labels: Iterable[str]) -> set[str]:
-    parts = {part for label in labels for part in _NAME.findall(label)}
-    return {form for part in parts for form in (part, part.casefold(), part.upper())}

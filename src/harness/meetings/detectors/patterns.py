@@ -14,7 +14,6 @@ import phonenumbers
 from harness.meetings.detectors import keys, spoken
 from harness.meetings.detectors.span import Span
 
-VERSION = "1"
 _HINT = re.compile(r"[0-9@]|[A-Za-z0-9_-]{16}|-----BEGIN")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])")
 _NUMBER = re.compile(r"(?<![\w.])\+?\(?\d(?:[ ().-]{0,2}\d){6,18}(?![\w-]|\.\d)")
@@ -31,12 +30,16 @@ class Patterns:
     """The detector of what has a pattern.
 
     Args:
-        region: ISO 3166 code of the country whose telephone numbers are written without its code.
+        regions: ISO 3166 codes of the countries whose telephone numbers are written without their
+            code; the United States where none is a country with telephones.
     """
 
-    def __init__(self, region: str = "US") -> None:
-        self._region = region
-        self.name = f"patterns/{VERSION} phonenumbers/{phonenumbers.__version__} {region}"
+    version = f"patterns/2 phonenumbers/{phonenumbers.__version__}"
+
+    def __init__(self, *regions: str) -> None:
+        known = tuple(region for region in regions if region in phonenumbers.SUPPORTED_REGIONS)
+        self._regions = known or ("US",)
+        self.name = f"{self.version} {','.join(self._regions)}"
 
     def find(self, text: str) -> Iterator[Span]:
         """Spans of a text; see :class:`harness.meetings.detectors.span.Detector`."""
@@ -68,13 +71,17 @@ class Patterns:
             return "card"
         if len(digits) not in _PHONE_DIGITS:
             return ""
-        try:
-            parsed = phonenumbers.parse(number, self._region)
-        except phonenumbers.NumberParseException:
-            return ""
-        if phonenumbers.is_valid_number(parsed):
-            return "phone"
-        return "phone" if is_spoken and phonenumbers.is_possible_number(parsed) else ""
+        return "phone" if any(_is_phone(number, of, is_spoken) for of in self._regions) else ""
+
+
+def _is_phone(number: str, region: str, is_spoken: bool) -> bool:
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return False
+    if phonenumbers.is_valid_number(parsed):
+        return True
+    return is_spoken and phonenumbers.is_possible_number(parsed)
 
 
 def _each(pattern: re.Pattern[str], kind: str, text: str) -> Iterator[Span]:

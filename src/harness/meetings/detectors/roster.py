@@ -2,45 +2,89 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from harness.meetings.detectors.span import Span
 
 _PART = re.compile(r"[^\W\d_]{2,}")
 _SHORT = 2
-"""Letters of a name that is found in its own case alone: "Al" is a name, "al" is none."""
+"""Letters of a name that is looked for in its own case: "Al" is a name, "al" is none."""
+_UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""Thai, Lao, Japanese, Chinese and Korean letters: what follows a name need not be set apart."""
+_JAMO = range(0x1160, 0x1200)
 
 
 class Roster:
     """The detector of who is on a roster.
 
     Args:
-        labels: display names; each part of a name is looked for, the shortest in their own case.
+        labels: display names; each part of a name is looked for.
         emails: addresses; the local part and the organisation's domain are looked for as well.
+        any_case: whether the shortest names, too, are looked for in any case.
     """
 
-    name = "roster/1"
+    name = "roster/2"
 
-    def __init__(self, labels: Iterable[str], emails: Iterable[str] = ()) -> None:
+    def __init__(
+        self, labels: Iterable[str], emails: Iterable[str] = (), any_case: bool = False
+    ) -> None:
         kinds: dict[str, str] = {}
         for email in emails:
             local, _, domain = email.partition("@")
             for word, kind in ((email, "email"), (local, "name"), (domain, "domain")):
-                kinds.setdefault(word.casefold(), kind)
-        for label in labels:
-            for part in _PART.findall(unicodedata.normalize("NFC", label)):
-                kinds.setdefault(part if len(part) <= _SHORT else part.casefold(), "name")
+                kinds.setdefault(_nfc(word).casefold(), kind)
+        short = 0 if any_case else _SHORT
+        parts = {part for label in labels for part in _PART.findall(_nfc(label))}
         self._kinds = {word: kind for word, kind in kinds.items() if word}
-        words = sorted(self._kinds, key=len, reverse=True)
-        pattern = "|".join(map(_spelled, words))
-        self._pattern = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE) if words else None
+        words = {*self._kinds, *(form for part in parts for form in _forms(part, short))}
+        pattern = "|".join(_spelled(word, short) for word in sorted(words, key=len, reverse=True))
+        self._pattern = re.compile(pattern, re.IGNORECASE) if words else None
 
     def find(self, text: str) -> Iterator[Span]:
         """Spans of a text; see :class:`harness.meetings.detectors.span.Detector`."""
-        for match in self._pattern.finditer(text) if self._pattern else ():
+        if self._pattern is None:
+            return
+        composed, places = _composed(text)
+        for match in self._pattern.finditer(composed):
             kind = self._kinds.get(match[0].casefold(), "name")
-            yield Span(match.start(), match.end(), kind)
+            start, end = match.span()
+            yield Span(places[start], places[end], kind)
 
 
-def _spelled(word: str) -> str:
-    return f"(?-i:{re.escape(word)})" if len(word) <= _SHORT else re.escape(word)
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _forms(part: str, short: int) -> set[str]:
+    """A name in the cases that are not told apart by one letter for one (Weiß, WEISS)."""
+    return {part} if len(part) <= short else {part, part.casefold(), part.upper()}
+
+
+def _spelled(word: str, short: int) -> str:
+    """A pattern for a word as a whole; scripts without spaces have no ends of words."""
+    spelled = f"(?-i:{re.escape(word)})" if len(word) <= short else re.escape(word)
+    return spelled if _UNSPACED.match(word) else rf"(?<!\w){spelled}(?!\w)"
+
+
+def _composed(text: str) -> tuple[str, Sequence[int]]:
+    """A text in form NFC, and where each of its characters begins in the text as it stands."""
+    if unicodedata.is_normalized("NFC", text):
+        return text, range(len(text) + 1)
+    pieces: list[str] = []
+    places: list[int] = []
+    for start, end in _clusters(text):
+        pieces.append(_nfc(text[start:end]))
+        places += [start] * len(pieces[-1])
+    return "".join(pieces), [*places, len(text)]
+
+
+def _clusters(text: str) -> Iterator[tuple[int, int]]:
+    """Stretches that are composed by themselves: a character and the marks on it."""
+    start = 0
+    for place, sign in enumerate(text):
+        is_mark = unicodedata.category(sign).startswith("M") or ord(sign) in _JAMO
+        if place and not is_mark:
+            yield start, place
+            start = place
+    if text:
+        yield start, len(text)

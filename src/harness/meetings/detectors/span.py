@@ -29,7 +29,7 @@ class Detector(Protocol):
 
 
 def search(detectors: Iterable[Detector], text: str) -> list[Span]:
-    """What several detectors find, in order and without overlap; of two the longer counts."""
+    """What several detectors find, in order; what overlaps is one span, of the longer's class."""
     found = sorted(
         (span for detector in detectors for span in detector.find(text)),
         key=lambda span: (span.start, -span.end, span.kind),
@@ -39,12 +39,16 @@ def search(detectors: Iterable[Detector], text: str) -> list[Span]:
 
 def _apart(found: Sequence[Span]) -> list[Span]:
     kept: list[Span] = []
+    longest = 0
     for span in found:
-        last = kept[-1] if kept else None
+        length, last = span.end - span.start, kept[-1] if kept else None
         if last is None or span.start >= last.end:
             kept.append(span)
-        elif span.end - span.start > last.end - last.start:
-            kept[-1] = span
+            longest = length
+        else:
+            kind = span.kind if length > longest else last.kind
+            kept[-1] = Span(last.start, max(last.end, span.end), kind)
+            longest = max(longest, length)
     return kept
 
 
