@@ -33,6 +33,18 @@ EVERY: list[Detector] = [ROSTER, Patterns()]
         ("-----BEGIN RSA PRIVATE KEY-----", "[key]"),
         ("Ada asked Bo of acme.example", "[name] asked [name] of [domain]"),
         ("write to ada.x", "write to [name]"),
+        ("me at ada dot x at acme dot com", "me at [email]"),
+        ("ada.x at acme.com or bo [at] acme [dot] com", "[email] or [email]"),
+        ("spelled b o b at acme dot com", "spelled [email]"),
+        ("ring oh two oh seven nine four six oh double one three", "ring [phone]"),
+        (
+            "four one one one, uh, one one one one one one one one, and then one one one one",
+            "[card]",
+        ),
+        ("\u756a\u53f7\u306f+81 3-1234-5678\u3067\u3059", "\u756a\u53f7\u306f[phone]\u3067\u3059"),
+        ("\u5b9b\u5148\u306fx.y@z.co.jp\u307e\u3067", "\u5b9b\u5148\u306f[email]\u307e\u3067"),
+        ("de89 3704 0044 0532 0130 00 from ours", "[iban] from ours"),
+        ("10.0.0.250: gateway, 172.16.4.4:8443 up", "[ip]: gateway, [ip]:8443 up"),
     ],
 )
 def test_what_is_sensitive_is_masked_by_its_class(text: str, wanted: str) -> None:
@@ -45,11 +57,34 @@ def test_what_is_sensitive_is_masked_by_its_class(text: str, wanted: str) -> Non
         "card 4111 1111 1111 1112", "IBAN DE88 3704 0044 0532 0130 00", "social 000-45-6789",
         "version 1.2.3.4", "1.2.3.4.5", "999.1.1.1", "one two three four", "in 2026 at 10:45",
         "look at the dot on the map", "it is at my dot com", "an adage, a bo tree, adamant",
-        "1111 1111 1111 1111", "12345", "ticket ABC-12345",
+        "1111 1111 1111 1111", "12345", "ticket ABC-12345", "section 2.2.0.9", "look at acme.com",
+        "201-84 and 574-66 and 12 and 13 and 14",
     ],
 )  # fmt: skip
 def test_near_misses_are_left_alone(text: str) -> None:
     assert search(EVERY, text) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "wanted"),
+    [
+        ("Ada Reyes-Whitlock", "Reyes-Whitlock and Whitlock", "[name] and [name]"),
+        ("Don | iPhone", "don't take Don's iPhone", "don't take [name]'s iPhone"),
+        ("Ada (She/Her)", "she asked her for Ada", "she asked her for [name]"),
+        ("Cruz de la Vega", "la casa de Vega", "la casa de [name]"),
+        ("He Ying", "He Ying, he said", "[name] [name], he said"),
+        (
+            "\uc774\ubbfc\ud638 (Minho)",
+            "\ubbfc\ud638\uc528, \uc774\ubbfc\ud638",
+            "[name]\uc528, [name]",
+        ),
+        ("Conference Room 5", "the room", "the room"),
+    ],
+)
+def test_parts_of_a_label_are_names_where_they_are_no_device_or_pronoun(
+    label: str, text: str, wanted: str
+) -> None:
+    assert masked(text, search([Roster([label])], text)) == wanted
 
 
 @given(st.text("01+ @.-abtwo\n", max_size=60))
@@ -102,6 +137,20 @@ def test_what_overlaps_is_one_span_of_the_longers_class() -> None:
             return [Span(0, 2, "a"), Span(1, 5, "b"), Span(5, 6, "c")]
 
     assert search([Both()], "abcdef") == [Span(0, 5, "b"), Span(5, 6, "c")]
+
+
+NEAR_MISSES = [
+    "a ", "a-", "a dot ", "a at b dot c ", "one and then ", "a@", "1 ", "ab12 abcd", "DE89 ", "1:",
+    "a [at] ", "a, ", "-", "x", "AKIA", "1.", "plus ", "eyJ.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", NEAR_MISSES)
+def test_a_long_text_of_near_misses_is_searched_to_its_end(piece: str) -> None:
+    """In seconds, not hours: a pattern that looks back and forth would not come back."""
+    text = f"{piece * (200_000 // len(piece))} at 4111 1111 1111 1111 or ada at acme dot com"
+    kinds = [span.kind for span in search(EVERY, text)]
+    assert kinds[-1:] == ["email"]
 
 
 def test_a_detector_says_what_it_is() -> None:

@@ -15,15 +15,29 @@ from harness.meetings.detectors import keys, spoken
 from harness.meetings.detectors.span import Span
 
 _HINT = re.compile(r"[0-9@]|[A-Za-z0-9_-]{16}|-----BEGIN")
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])")
-_NUMBER = re.compile(r"(?<![\w.])\+?\(?\d(?:[ ().-]{0,2}\d){6,18}(?![\w-]|\.\d)")
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
+_LETTER = "A-Za-z\u00c0-\u024f"
+"""Letters of words that spaces set apart; Japanese beside a number is no part of it."""
+_EMAIL = re.compile(
+    rf"(?<![{_LETTER}0-9_.+-])[{_LETTER}0-9_.+-]{{1,64}}@(?:[{_LETTER}0-9-]{{1,63}}\.)+"
+    rf"[A-Za-z]{{2,24}}(?![{_LETTER}0-9_-])"
+)
+_NUMBER = re.compile(
+    rf"(?<![{_LETTER}0-9_.])\+?\(?\d(?:[ ().-]{{0,2}}\d){{6,18}}(?![{_LETTER}0-9_-]|\.\d)", re.ASCII
+)
+_IBAN = re.compile(
+    r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.ASCII | re.IGNORECASE
+)
 _SSN = re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
 _IP = re.compile(
-    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:]{2,36}:[0-9a-fA-F:]{2,36})(?![\w:]|\.\d)"
+    r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"
+    r"|(?<![\w.:])[0-9a-fA-F:]{2,36}:[0-9a-fA-F:]{2,36}(?![\w:]|\.\d)",
+    re.ASCII,
 )
-_VERSION_BEFORE = re.compile(r"\b(?:version|build|release|firmware|v)[ :]*(?:is |was )?\Z", re.I)
-_CARD_DIGITS, _PHONE_DIGITS = range(13, 20), range(7, 16)
+_NUMBERED = re.compile(
+    r"\b(?:version|build|release|firmware|section|chapter|clause|v)[ :]*(?:is |was )?\Z", re.I
+)
+"""What stands before four numbers that are no IP address."""
+_CARD_DIGITS, _PHONE_DIGITS, _TRUNK_DIGITS = range(13, 20), range(7, 16), range(9, 13)
 
 
 class Patterns:
@@ -47,11 +61,9 @@ class Patterns:
             yield from (Span(*place, "key") for place in keys.places(text))
             yield from _each(_EMAIL, "email", text)
             yield from _each(_SSN, "ssn", text)
-            for match in _IBAN.finditer(text):
-                if _is_iban(match[0]):
-                    yield Span(match.start(), match.end(), "iban")
+            yield from _ibans(text)
             for match in _IP.finditer(text):
-                if _is_ip(match[0]) and not _VERSION_BEFORE.search(text, 0, match.start()):
+                if _is_ip(match[0]) and not _NUMBERED.search(text, 0, match.start()):
                     yield Span(match.start(), match.end(), "ip")
             for match in _NUMBER.finditer(text):
                 kind = self._kind(match[0], is_spoken=False)
@@ -71,6 +83,8 @@ class Patterns:
             return "card"
         if len(digits) not in _PHONE_DIGITS:
             return ""
+        if is_spoken and digits[0] == "0" and len(digits) in _TRUNK_DIGITS:
+            return "phone"  # by the prefix that most countries dial inland
         return "phone" if any(_is_phone(number, of, is_spoken) for of in self._regions) else ""
 
 
@@ -93,6 +107,15 @@ def _luhn(digits: str) -> bool:
     """Whether the last digit checks the others (ISO/IEC 7812-1)."""
     doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
     return sum(value - 9 * (value > 9) for value in doubled) % 10 == 0 and len({*digits}) > 1
+
+
+def _ibans(text: str) -> Iterator[Span]:
+    for match in _IBAN.finditer(text):  # words behind it look like groups of it
+        groups = match[0].split(" ")
+        heads = (" ".join(groups[:count]) for count in range(len(groups), 0, -1))
+        found = next(filter(_is_iban, heads), None)
+        if found:
+            yield Span(match.start(), match.start() + len(found), "iban")
 
 
 def _is_iban(text: str) -> bool:

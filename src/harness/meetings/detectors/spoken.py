@@ -5,11 +5,13 @@ written form, each with the place in the text that it stands for; patterns then 
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _DIGITS = {
-    "zero": "0", "oh": "0", "o": "0", "one": "1", "two": "2", "three": "3", "four": "4",
-    "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
+    "zero": "0", "oh": "0", "o": "0", "nought": "0", "naught": "0", "nil": "0", "one": "1",
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
+    "nine": "9",
 }  # fmt: skip
 _TEENS = {
     "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14",
@@ -19,23 +21,35 @@ _TENS = {
     "twenty": "2", "thirty": "3", "forty": "4", "fifty": "5", "sixty": "6", "seventy": "7",
     "eighty": "8", "ninety": "9",
 }  # fmt: skip
-_TIMES = {"double": 2, "triple": 3}
+_TIMES = {"double": 2, "triple": 3, "treble": 3}
 _FEWEST = 5
 _NUMBER = "|".join([*_DIGITS, *_TEENS, *_TENS, *_TIMES, "hundred", r"\d{1,4}"])
+_PAUSES = frozenset(["uh", "um", "er", "erm", "and", "then"])
+_BETWEEN = rf"[ ,.…–-]+(?:(?:{'|'.join(sorted(_PAUSES))})[ ,.…–-]+){{0,2}}"
+"""What may stand between two words of a number: pauses, and what is said in them."""
 _RUN = re.compile(
-    rf"\b(?:plus[ ,-]+)?(?:{_NUMBER})(?:[ ,.-]+(?:{_NUMBER}))" + f"{{{_FEWEST - 1},}}" + r"\b",
-    re.IGNORECASE,
+    rf"\b(?:plus[ ,-]+)?(?:{_NUMBER})(?:{_BETWEEN}(?:{_NUMBER})){{{_FEWEST - 1},}}\b", re.IGNORECASE
 )
 _WORD = re.compile(r"[A-Za-z]+|\d+")
 _SIGNS = {"dot": ".", "period": ".", "point": ".", "dash": "-", "hyphen": "-", "minus": "-",
           "underscore": "_", "plus": "+"}  # fmt: skip
-_SIGN = "|".join(_SIGNS)
-_PART = r"[A-Za-z0-9_+.-]{1,64}"
+_PART, _SPELLED = r"[A-Za-z0-9_+.-]{1,64}", r"(?:[A-Za-z0-9][ ,-]{1,3}){2,20}"
+
+
+def _said(words: str) -> str:
+    """A pattern for a word between spaces, or in brackets."""
+    return rf"(?: (?:{words}) | ?[\[(](?:{words})[\])] ?)"
+
+
+_AT, _SIGN, _DOT = _said("at"), _said("|".join(_SIGNS)), _said("dot|point|period")
+_DASH = _said("dash|hyphen|minus")
 _ADDRESS = re.compile(
-    rf"\b{_PART}(?: (?:{_SIGN}) {_PART})* at {_PART}(?: (?:dash|hyphen|minus) {_PART})*"
-    rf"(?: (?:dot|point|period) [A-Za-z0-9-]+)* (?:dot|point|period) [A-Za-z]{{2,}}\b",
+    rf"(?<![\w+.-])(?=((?:{_SPELLED})?{_PART}(?:{_SIGN}{_PART}){{0,6}}{_AT}{_PART}(?:{_DASH}{_PART}){{0,6}}"
+    rf"(?:{_DOT}[A-Za-z0-9-]{{1,63}}){{0,4}}{_DOT}[A-Za-z]{{2,24}}\b"
+    rf"|[A-Za-z0-9_+-]{{0,64}}[0-9_.+][A-Za-z0-9_.+-]{{0,64}}{_AT}(?:[A-Za-z0-9-]{{1,63}}\.){{1,4}}[A-Za-z]{{2,24}}\b))",
     re.IGNORECASE,
 )
+"""With all signs said, or with those of the local part and the host written, and "at" said."""
 _ENDS = frozenset(
     re.findall(
         r"\w+",
@@ -47,8 +61,8 @@ _ENDS = frozenset(
 )
 """Top-level domains that are said, generic and of countries."""
 _NO_HOST = frozenset(["the", "a", "an", "this", "that", "my", "your", "our", "their"])
-_SPOKEN_SIGN = re.compile(rf" (at|{_SIGN}) ", re.IGNORECASE)
-_HINT = re.compile(r" at ", re.IGNORECASE)
+_SPOKEN_SIGN = re.compile(rf" ?[\[(]?\b(at|{'|'.join(_SIGNS)})\b[\])]? ?", re.IGNORECASE)
+_HINT = re.compile(_AT, re.IGNORECASE)
 
 
 class Spoken(NamedTuple):
@@ -72,9 +86,9 @@ def numbers(text: str) -> list[Spoken]:
     """
     found = []
     for match in _RUN.finditer(text):
-        digits = _digits(match[0])
-        if digits and not match[0].replace(" ", "").isdigit():
-            found.append(Spoken(match.start(), match.end(), digits))
+        words = [w for w in _WORD.findall(match[0].lower()) if w not in _PAUSES]
+        if not all(map(str.isdecimal, words)):
+            found.append(Spoken(match.start(), match.end(), _digits(words)))
     return found
 
 
@@ -82,10 +96,12 @@ def addresses(text: str) -> list[Spoken]:
     """Spoken e-mail addresses in their written form."""
     if not _HINT.search(text):
         return []
-    found = (
-        Spoken(m.start(), m.end(), _SPOKEN_SIGN.sub(_sign, m[0])) for m in _ADDRESS.finditer(text)
-    )
-    return [spoken for spoken in found if _is_address(spoken.written.lower())]
+    found: list[Spoken] = []
+    for match in _ADDRESS.finditer(text):  # from each word, as "me at ada dot x at" begins twice
+        said = Spoken(*match.span(1), _SPOKEN_SIGN.sub(_sign, match[1]))
+        if _is_address(said.written.lower()) and (not found or said.start >= found[-1].end):
+            found.append(said)
+    return found
 
 
 def _is_address(written: str) -> bool:
@@ -97,9 +113,9 @@ def _sign(match: re.Match[str]) -> str:
     return "@" if match[1].lower() == "at" else _SIGNS[match[1].lower()]
 
 
-def _digits(run: str) -> str:
+def _digits(words: Sequence[str]) -> str:
     """The digits of a run: tens take a following unit, "double" repeats, "hundred" is two zeros."""
-    words, found, place = [word.lower() for word in _WORD.findall(run)], "", 0
+    found, place = "", 0
     if words[0] == "plus":
         found, place = "+", 1
     while place < len(words):
