@@ -55,6 +55,16 @@ def replaced(path: Path, mode: int = 0o644) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove what :func:`replaced` and :func:`write_bytes` left in a folder when they were killed.
+
+    Args:
+        folder: in which nobody else writes now.
+    """
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON (no NaN), indented, keys in the order given."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)

@@ -29,7 +29,7 @@ from harness.intake.meeting import PLATFORMS, take
 from harness.intake.people import People, read_known
 from harness.intake.series import read_series
 from harness.intake.store import Store
-from harness.rundir import replaced, write_bytes, write_json
+from harness.rundir import clear_leftovers, replaced, write_bytes, write_json
 
 _SECRET = "subjects.key"
 _SHOWN = 10
@@ -54,6 +54,8 @@ def main(words: Sequence[str]) -> int:
     private = asked.dst / "private"
     private.mkdir(0o700, parents=True, exist_ok=True)
     private.chmod(0o700)
+    for folder in (asked.dst, asked.dst / "draft", private):
+        clear_leftovers(folder)
     people = _people(asked, private)
     declared = read_series(asked.series) if asked.series else {}
     consents = [*read_consents(asked.consents, people)] if asked.consents else []

@@ -18,7 +18,7 @@ from harness.errors import Refused
 from harness.meetings.formats import FORMATS
 from harness.meetings.model import Modality, Turn
 from harness.meetings.readers import jsonl
-from harness.rundir import replaced
+from harness.rundir import clear_leftovers, replaced
 
 WHOLE = {"meet-entries", "fireflies-json", "qmsum-json", "turns-parquet"}
 """Formats that are read whole, so that their size is bounded."""
@@ -100,7 +100,7 @@ class Store:
         return self._claims.setdefault(meeting_id, export) == export
 
     def prune(self, paths: Collection[str]) -> None:
-        """Remove what is not, or no longer, content of the draft.
+        """Remove what is not, or no longer, content of the draft, and what a kill left over.
 
         Args:
             paths: of all its content.
@@ -108,6 +108,7 @@ class Store:
         for folder in self._root.iterdir() if self._root.exists() else ():
             if not folder.is_dir():
                 continue
+            clear_leftovers(folder)
             for file in folder.iterdir():
                 is_own = file.name.partition(".")[0] in {*Modality} and file.is_file()
                 if is_own and f"{folder.name}/{file.name}" not in paths:
