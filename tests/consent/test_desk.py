@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -237,6 +238,27 @@ def test_lint_names_every_row_that_is_off(desk: Desk) -> None:
         True, True
     ]  # fmt: skip
     assert "the last line has no end" in errors[0]
+
+
+def test_lint_lists_twenty_of_a_code_and_counts_the_rest(desk: Desk) -> None:
+    folder = desk.folder
+    desk("new", folder / "draft")
+    desk.fill()
+    path = folder / "draft" / "consent.jsonl"
+    path.write_bytes(path.read_bytes() + b"{}\n" * 25)
+    _, out, _ = desk("lint", folder / "draft")
+    errors = [line for line in out.splitlines() if line.startswith("error")]
+    _, every, _ = desk("lint", folder / "draft", "--all")
+    listed = [line for line in every.splitlines() if line.startswith("error")]
+    codes = Counter(line.split(": ")[1] for line in listed)
+    assert sum(codes.values()) == len(listed) >= 25
+    assert out.splitlines()[-1] == every.splitlines()[-1]
+    for code, count in codes.items():
+        assert sum(line.startswith(f"error: {code}: ") for line in errors) == min(count, 20) + (
+            count > 20
+        )
+        if count > 20:
+            assert f"error: {code}: {count - 20} more; --all lists them" in errors
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -33,6 +34,9 @@ from harness.consent.signing import (
 )
 from harness.errors import ExitCode, Refused, UsageError
 from harness.rundir import write_bytes
+
+_LISTED = 20
+"""Problems of one code that are listed when nobody asks for all."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -107,6 +111,8 @@ def _new_takes(command: _Parser) -> None:
 
 def _lint_takes(command: _Parser) -> None:
     command.add_argument("folder", type=Path, help="a draft, or a manifest directory")
+    command.add_argument("--all", action="store_true",
+                         help=f"list all, not {_LISTED} of each code")  # fmt: skip
 
 
 def _draw_takes(command: _Parser) -> None:
@@ -202,10 +208,21 @@ def _new(arguments: argparse.Namespace) -> int:
 def _lint(arguments: argparse.Namespace) -> int:
     errors, warnings = drafting.lint(arguments.folder, datetime.now(UTC))
     for kind, found in (("error", errors), ("warning", warnings)):
-        for problem in found:
-            print(f"{kind}: {problem}")
+        _list(kind, found, None if arguments.all else _LISTED)
     print(f"{len(errors)} errors, {len(warnings)} warnings")
     return ExitCode.REFUSED if errors else ExitCode.DONE
+
+
+def _list(kind: str, found: Iterable[Refused], most: int | None) -> None:
+    """Print problems, at most so many of one code, and how many are left out."""
+    seen = Counter[str]()
+    for problem in found:
+        seen[problem.code] += 1
+        if most is None or seen[problem.code] <= most:
+            print(f"{kind}: {problem}")
+    for code, count in seen.items():
+        if most is not None and count > most:
+            print(f"{kind}: {code}: {count - most} more; --all lists them")
 
 
 def _draw(arguments: argparse.Namespace) -> int:
