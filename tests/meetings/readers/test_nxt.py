@@ -1,5 +1,7 @@
 """NXT words and segments: every word is of one segment, or the files are refused."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +62,30 @@ def test_files_that_do_not_fit_are_refused(words: str, segments: str) -> None:
         nxt.read(words.encode(), ROOT.format(segments).encode())
     assert refused.value.code == "PARSE_REFUSED"
     assert "secret" not in str(refused.value)
+
+
+TOKENS = st.lists(
+    st.sampled_from([("w", "so"), ("w", "I'd"), ("w", "R&D"), ("w", "café"), ("w", ","), ("w", "."),
+                     ("vocalsound", ""), ("pause", ""), ("gap", "")]), min_size=1, max_size=6,
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), TOKENS), max_size=5),
+       st.sampled_from(["utf-8", "iso-8859-1", "utf-16"]))  # fmt: skip
+def test_what_is_rendered_is_read_in_any_encoding(
+    said: list[tuple[int, list[tuple[str, str]]]], encoding: str
+) -> None:
+    words, segments, place = "", "", 0
+    for number, (thousandths, tokens) in enumerate(said):
+        for kind, text in tokens:
+            words += f'<{kind} nite:id="w{place}">{text.replace("&", "&amp;")}</{kind}>'
+            place += 1
+        first, last = place - len(tokens), place - 1
+        segments += SEGMENT.format(number, thousandths / 1000, f"p{number}", first, last)
+    head = f'<?xml version="1.0" encoding="{encoding}"?>\n'
+    files = [(head + ROOT.format(part)).encode(encoding) for part in (words, segments)]
+    spoken = [(n, t, [text for _, text in tokens if text]) for n, (t, tokens) in enumerate(said)]
+    assert nxt.read(*files) == [
+        Segment(t / 1000, f"p{n}", re.sub(r" (?=[.,])", "", " ".join(texts)))
+        for n, t, texts in spoken if texts
+    ]  # fmt: skip

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import Refused
 from harness.meetings.model import Turn
@@ -57,3 +59,19 @@ def test_series(meeting: str, series: str) -> None:
 def test_other_json_is_refused(data: bytes) -> None:
     with pytest.raises(Refused, match="PARSE_REFUSED"):
         turns_of(qmsum, data)
+
+
+SAID = st.lists(st.tuples(st.text(min_size=1, max_size=8), st.lists(
+    st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="{}"), min_size=1,
+            max_size=8), min_size=1, max_size=4)), max_size=6)  # fmt: skip
+
+
+@given(SAID, st.sampled_from(["", "{vocalsound}", "{disfmarker}"]))
+def test_what_is_rendered_is_read_whatever_markers_stand_in_it(
+    said: list[tuple[str, list[str]]], marker: str
+) -> None:
+    turns = [{"speaker": who, "content": f" {marker} ".join(words)} for who, words in said]
+    data = json.dumps({"topic_list": [], "meeting_transcripts": turns}).encode()
+    assert turns_of(qmsum, data) == [
+        Turn(n, who, " ".join(words)) for n, (who, words) in enumerate(said)
+    ]

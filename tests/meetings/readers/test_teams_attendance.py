@@ -3,6 +3,8 @@
 from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import Refused
 from harness.meetings.readers import teams_attendance
@@ -76,3 +78,45 @@ def test_broken_lists_are_refused_at_their_line(text: str, line: int) -> None:
 def test_half_a_character_is_refused() -> None:
     with pytest.raises(Refused, match="UTF-16"):
         teams_attendance.read(utf16("Ada\tJoined\t1/2/2022, 5:30 PM\n")[:-1])
+
+
+NAME = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters='"'), min_size=1,
+               max_size=12)  # fmt: skip
+TIMES = st.datetimes(datetime(2020, 1, 13), datetime(2030, 1, 1)).map(
+    lambda time: time.replace(microsecond=0, day=max(time.day, 13))
+)
+ORDERS = {"month first": "%m/%d/%Y, %I:%M:%S %p", "day first": "%d.%m.%Y, %H:%M:%S",
+          "year first": "%Y-%m-%d %H:%M:%S"}  # fmt: skip
+HEADS = ["", "Full Name\tUser Action\tTimestamp\n", "Vollständiger Name\tAktion\tZeitstempel\n"]
+
+
+@given(st.lists(st.tuples(NAME, TIMES), min_size=1, max_size=5), st.sampled_from([*ORDERS]),
+       st.sampled_from(HEADS), st.booleans())  # fmt: skip
+def test_a_list_is_read_in_every_order_of_dates(
+    said: list[tuple[str, datetime]], order: str, head: str, is_utf16: bool
+) -> None:
+    rows = [f"{name}\tJoined\t{time.strftime(ORDERS[order])}\n" for name, time in said]
+    text = head + "".join(rows)
+    found = teams_attendance.read(utf16(text) if is_utf16 else text.encode())
+    assert [(one.label, one.email) for one in found] == [(n, "") for n in dict.fromkeys(dict(said))]
+    for one in found:
+        assert one.times == tuple(time for name, time in said if name == one.label)
+
+
+@given(st.lists(st.tuples(NAME, TIMES, st.sampled_from(["", "a@x.example", "b@y.example"])),
+                min_size=1, max_size=5))  # fmt: skip
+def test_a_report_names_everybody_with_their_address(
+    said: list[tuple[str, datetime, str]],
+) -> None:
+    said = [("Host", datetime(2024, 3, 14, 9), "h@x.example"), *said]
+    people = [
+        f"{name}\t{time:%m/%d/%Y, %I:%M:%S %p}\t{time:%m/%d/%Y, %I:%M:%S %p}\t1m\t{email}\tRole\n"
+        for name, time, email in said
+    ]
+    text = ("1. Summary\nTitle\tWeekly\n\n2. Participants\n"
+            "Name\tFirst Join\tLast Leave\tDuration\tEmail\tRole\n" + "".join(people))  # fmt: skip
+    found = teams_attendance.read(utf16(text))
+    assert {(one.label, one.email) for one in found} == {(n, email) for n, _, email in said}
+    for one in found:
+        mine = [t for n, t, email in said if (n, email) == (one.label, one.email)]
+        assert one.times == tuple(time for time in mine for _ in range(2))

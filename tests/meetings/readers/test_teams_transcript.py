@@ -1,6 +1,10 @@
 """Teams' transcripts: voices, entities, several lines, and what is refused."""
 
+import io
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import Refused
 from harness.meetings.readers import teams_transcript
@@ -50,3 +54,19 @@ def test_what_is_in_doubt_is_refused_at_its_line(cue: str, line: int) -> None:
         said(cue)
     assert (refused.value.code, refused.value.where) == ("PARSE_REFUSED", f"line {line}")
     assert "two" not in str(refused.value)
+
+
+WORDS = st.lists(
+    st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="<&"), min_size=1),
+    min_size=1, max_size=4,
+).map(" ".join).filter(lambda text: "-->" not in text)  # fmt: skip
+
+
+@given(st.lists(WORDS, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
+def test_an_unattributed_transcript_is_nobodys(said: list[str], end: str) -> None:
+    text = "WEBVTT\n\n" + "\n\n".join(f"{TIMES}\n\n{words}" for words in said) + "\n"
+    stream = io.BytesIO(text.replace("\n", end).encode())
+    found = [*teams_transcript.read_unattributed(stream)]
+    assert [(t.index, t.speaker, t.text, t.seconds) for t in found] == [
+        (n, "", words, 5.0) for n, words in enumerate(said)
+    ]

@@ -1,8 +1,11 @@
 """Zoom's saved chat: four dialects in one file, private messages apart, heads in doubt refused."""
 
 import io
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import Refused
 from harness.meetings.model import Modality
@@ -79,3 +82,37 @@ def test_other_lines_are_refused(text: str, line: int) -> None:
     with pytest.raises(Refused) as refused:
         read(text)
     assert refused.value.where == f"line {line}"
+
+
+LABELS = ["Ada Example", "Bo | Org", "Cy (Guest)", "李 明", "Dr. O'Neil", "a.b@c.example"]
+LINE = st.lists(
+    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=9),
+    min_size=1, max_size=3,
+).map(" ".join)  # fmt: skip
+MESSAGE = st.tuples(
+    st.integers(0, 24 * 3600 - 1), st.sampled_from(LABELS), st.sampled_from(["", *LABELS]),
+    st.lists(LINE, min_size=1, max_size=3), st.booleans(),
+).filter(lambda message: " : " not in " ".join(message[3]))  # fmt: skip
+
+
+def rendered(second: int, name: str, to: str, lines: list[str], is_old: bool) -> str:
+    """A message in one of the four dialects; ``to`` is empty for one to everybody."""
+    clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+    if is_old:
+        whom = f"  to  {to}(Privately)" if to else ""
+        return f"{clock}\t From  {name}{whom} : " + "\n".join(lines) + "\n"
+    whom = f"{to}(Direct Message)" if to else "Everyone"
+    return f"{clock} From {name} to {whom}:\n" + "".join(f"\t{line}\n" for line in lines)
+
+
+@given(st.lists(MESSAGE, min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]))
+def test_what_is_rendered_in_any_dialect_is_read(messages: list[Any], end: str) -> None:
+    text = "".join(rendered(*message) for message in messages).replace("\n", end)
+    found = [*zoom_saved_chat.read(io.BytesIO(text.encode()), LABELS)]
+    assert [(kind, t.speaker, t.text, t.seconds) for kind, t in found] == [
+        (PRIVATE if to else PUBLIC, name, "\n".join(lines), float(second))
+        for second, name, to, lines, _ in messages
+    ]
+    for kind in (PUBLIC, PRIVATE):
+        numbers = [turn.index for modality, turn in found if modality is kind]
+        assert numbers == [*range(len(numbers))]

@@ -1,6 +1,11 @@
 """Zoom's timeline: who spoke when."""
 
+import json
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import Refused
 from harness.meetings.readers import zoom_timeline
@@ -31,3 +36,27 @@ def test_both_lists_are_read_and_who_has_no_name_counts() -> None:
 def test_other_json_is_refused(data: bytes) -> None:
     with pytest.raises(Refused, match="PARSE_REFUSED"):
         zoom_timeline.read(data)
+
+
+MOMENTS = st.lists(
+    st.tuples(st.integers(0, 359_999_999), st.lists(st.text(max_size=8), max_size=3)), max_size=5
+)
+
+
+@given(MOMENTS, MOMENTS)
+def test_what_is_rendered_is_read_the_mended_list_last(first: Any, mended: Any) -> None:
+    def clock(ms: int) -> str:
+        rest, thousandths = divmod(ms, 1000)
+        minutes, seconds = divmod(rest, 60)
+        return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{thousandths:03d}"
+
+    def listed(moments: Any) -> list[dict[str, Any]]:
+        return [
+            {"ts": clock(ms), "users": [{"username": n, "zoom_userid": "x"} for n in names]}
+            for ms, names in moments
+        ]
+
+    data = json.dumps({"timeline_refine": listed(mended), "timeline": listed(first)}).encode()
+    assert zoom_timeline.read(data) == [
+        Moment(ms / 1000, tuple(names)) for ms, names in [*mended, *first]
+    ]
