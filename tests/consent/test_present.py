@@ -132,6 +132,43 @@ def test_what_is_withdrawn_while_it_is_trained_on_stops_it(
     assert caught.value.restart is (policy is OnWithdrawal.RESTART_WITHOUT)
 
 
+def test_rows_are_decided_again_only_where_manifest_or_log_is_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, decided = world.sign(), []
+    authority = gate.admit(source, Config(), world.now).authority
+    real = gate.Session
+    monkeypatch.setattr(gate, "Session", lambda *a: (decided.append(a), real(*a))[1])
+    known = None
+    for count in (0, 0):
+        known = gate.check_withdrawals(source, Config(), authority, world.now, known)
+        assert len(decided) == count
+    world.withdraw(withdrawal(world, meetings=("m1",)))
+    for count in (1, 1):
+        known = gate.check_withdrawals(source, Config(), authority, world.now, known)
+        assert len(decided) == count
+    world.withdraw(withdrawal(world))
+    with pytest.raises(gate.Withdrawn):
+        gate.check_withdrawals(source, Config(), authority, world.now, known)
+
+
+def test_what_is_signed_is_verified_each_time(world: World) -> None:
+    source = world.sign()
+    authority = gate.admit(source, Config(), world.now).authority
+    known = gate.check_withdrawals(source, Config(), authority, world.now)
+    with pytest.raises(Refused, match="MANIFEST_EXPIRED"):
+        gate.check_withdrawals(source, Config(), authority, world.expires, known)
+    log = source.withdrawals / "withdrawals.dsse.json"
+    signature = source.manifest / "MANIFEST.dsse.json"
+    for path in (log, signature):
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b'"sig":"', b'"sig":"A', 1))
+        with pytest.raises(Refused):
+            gate.check_withdrawals(source, Config(), authority, world.now, known)
+        path.write_bytes(data)
+    assert gate.check_withdrawals(source, Config(), authority, world.now, known) == known
+
+
 def test_a_new_manifest_while_it_is_trained_on_counts_too(world: World) -> None:
     source = world.sign()
     first = verify_present(source, world.now).manifest

@@ -15,7 +15,7 @@ from harness.config import Config
 from harness.consent import shards
 from harness.consent.capability import GATE_KEY, Admitted, Authority, Evaluable, LeakTest
 from harness.consent.decisions import NAMES, Files, decide, summary, write_decisions
-from harness.consent.present import Source, verify_present
+from harness.consent.present import Heads, Source, verify_heads
 from harness.consent.progress import progress
 from harness.consent.reasons import sentence
 from harness.consent.records import Arm, Operation, RuleSource
@@ -77,28 +77,36 @@ class Withdrawn(Refused):
     restart = False
 
 
-def check_withdrawals(source: Source, config: Config, authority: Authority, now: datetime) -> None:
+def check_withdrawals(
+    source: Source, config: Config, authority: Authority, now: datetime, known: Heads | None = None
+) -> Heads:
     """Look again at manifest and withdrawals log while something is trained on.
+
+    The rows are decided again only where one of the two is another than when that was last done.
 
     Args:
         source: as it was admitted from.
         config: of the training.
         authority: of the permission to train.
         now: clock, aware.
+        known: what this returned before, if it did.
+
+    Returns:
+        Manifest and log, under which the same is admitted.
 
     Raises:
         Withdrawn: ``WITHDRAWN_MEANWHILE`` when something else is admitted than is trained on.
         Refused: a code of log or manifest.
     """
-    present = verify_present(source, now)
-    then = (authority.manifest_sha256, *authority.withdrawals)
-    if (present.manifest.sha256, len(present.log.entries), present.log.sha256) == then:
-        return
+    heads = verify_heads(source, now)
+    if heads in (known, (authority.manifest_sha256, *authority.withdrawals)):
+        return heads
     if Session(source, config, now).footprint() != authority.footprint:
         error = Withdrawn("WITHDRAWN_MEANWHILE", "what is trained on is not admitted any more",
                           "withdrawals.jsonl", "start again without it")  # fmt: skip
         error.restart = authority.restarts
         raise error
+    return heads
 
 
 def evaluable(source: Source, config: Config, now: datetime) -> Evaluable:

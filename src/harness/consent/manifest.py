@@ -36,21 +36,30 @@ from harness.errors import Refused
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """A verified manifest.
+class SignedHead:
+    """What is signed of a manifest: it binds the rest by digests.
 
     Attributes:
         head: MANIFEST.json.
         sha256: digest of its bytes.
         trust_sha256: digest of the trust root that it was verified with.
-        tables: the rows.
-        parts: the large tables, where they are Parquet; ``tables`` then reads them from there.
-        copies: bytes of the index of excluded content, if there is one.
     """
 
     head: Head
     sha256: str
     trust_sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest(SignedHead):
+    """A verified manifest.
+
+    Attributes:
+        tables: the rows.
+        parts: the large tables, where they are Parquet; ``tables`` then reads them from there.
+        copies: bytes of the index of excluded content, if there is one.
+    """
+
     tables: Tables
     parts: Parts | None = None
     copies: bytes | None = None
@@ -75,16 +84,32 @@ def load(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
 
 def load_at_any_time(folder: Path, trust: TrustRoot, now: datetime) -> Manifest:
     """As :func:`load`, also where it has expired: to compare, renew or explain, not to permit."""
-    data = _read_signed(folder, HEAD, HEAD_LIMIT)
-    _check_signature(data, _read_signed(folder, SIGNATURE, 2 * HEAD_LIMIT), trust, now)
-    head = _read_head(data)
+    signed = _signed_head(folder, trust, now)
+    head = signed.head
     tables, parts = _read_tables(folder, head)
     if parts is None:
         check_references(head.scope.purposes, tables)
     else:  # the rest is checked when parts are decided
         check_rule_purposes(head.scope.purposes, tables)
     index = _read_index(folder, head)
-    return Manifest(head, sha256_hex(data), trust.sha256, tables, parts, index)
+    return Manifest(head, signed.sha256, trust.sha256, tables, parts, index)
+
+
+def load_head(folder: Path, trust: TrustRoot, now: datetime) -> SignedHead:
+    """As :func:`load`, the head alone: to see whether a manifest is still the one that was loaded.
+
+    Raises:
+        Refused: as :func:`load`, for what is signed.
+    """
+    signed = _signed_head(folder, trust, now)
+    _check_clock(signed.head, now)
+    return signed
+
+
+def _signed_head(folder: Path, trust: TrustRoot, now: datetime) -> SignedHead:
+    data = _read_signed(folder, HEAD, HEAD_LIMIT)
+    _check_signature(data, _read_signed(folder, SIGNATURE, 2 * HEAD_LIMIT), trust, now)
+    return SignedHead(_read_head(data), sha256_hex(data), trust.sha256)
 
 
 def _read_signed(folder: Path, name: str, limit: int) -> bytes:

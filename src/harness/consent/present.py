@@ -7,13 +7,16 @@ from pathlib import Path
 
 from harness.consent import state, withdrawals
 from harness.consent.head import LogHead
-from harness.consent.manifest import Manifest, load, load_at_any_time
+from harness.consent.manifest import Manifest, SignedHead, load, load_at_any_time, load_head
 from harness.consent.reading import read_once
 from harness.consent.records import ALL, ConsentEvent
 from harness.consent.signing import TrustRoot, load_trust
 from harness.consent.state import Observation, Seen, TrustFirst
 from harness.consent.withdrawals import Log
 from harness.errors import Refused
+
+Heads = tuple[str, int, str | None]
+"""Digest of MANIFEST.json, entries of the withdrawals log, digest of the last."""
 
 _KEY_LIMIT = 64 * 1024
 
@@ -108,9 +111,21 @@ def verify_present(source: Source, now: datetime) -> Present:
             :func:`records.parse` raises for rows.
     """
     manifest, log = _verify(source, now)
-    skew = manifest.head.defaults.clock_skew_s
-    seen = state.check_and_advance(source.seen, _observation(manifest, log), now, skew, log.extends)
+    seen = _advance(source, manifest, log, now)
     return Present(manifest, log, max(now, seen.newest_now, log.as_of), seen.trust_first)
+
+
+def verify_heads(source: Source, now: datetime) -> Heads:
+    """As :func:`verify_present`, without the tables, which the manifest's head binds.
+
+    Raises:
+        Refused: as :func:`verify_present`, for what is signed.
+    """
+    trust = load_trust(source.trust)
+    signed = load_head(source.manifest, trust, now)
+    log = _read_log(source, signed, trust, now)
+    _advance(source, signed, log, now)
+    return signed.sha256, len(log.entries), log.sha256
 
 
 def trust_first(source: Source, now: datetime, sha256: str | None = None) -> Seen:
@@ -150,11 +165,7 @@ def present_missed(source: Source, folders: Iterable[Path], now: datetime) -> li
     for folder in folders:
         manifest = load_at_any_time(folder, trust, now)
         log = _read_log(source, manifest, trust, now)
-        skew = manifest.head.defaults.clock_skew_s
-        seen = state.check_and_advance(
-            source.seen, _observation(manifest, log), now, skew, log.extends
-        )
-        epochs.append(seen.epoch)
+        epochs.append(_advance(source, manifest, log, now).epoch)
     return epochs
 
 
@@ -175,13 +186,20 @@ def read_copies_key(source: Source) -> bytes:
                   "data.copies_key", "name the file with the key in hexadecimal")  # fmt: skip
 
 
+def _advance(source: Source, manifest: SignedHead, log: Log, now: datetime) -> Seen:
+    """Hold what was read against what this place has seen, and note it."""
+    skew = manifest.head.defaults.clock_skew_s
+    observed = _observation(manifest, log)
+    return state.check_and_advance(source.seen, observed, now, skew, log.extends)
+
+
 def _verify(source: Source, now: datetime) -> tuple[Manifest, Log]:
     trust = load_trust(source.trust)  # once, so that both are held against the same keys
     manifest = load(source.manifest, trust, now)
     return manifest, _read_log(source, manifest, trust, now)
 
 
-def _read_log(source: Source, manifest: Manifest, trust: TrustRoot, now: datetime) -> Log:
+def _read_log(source: Source, manifest: SignedHead, trust: TrustRoot, now: datetime) -> Log:
     """The withdrawals log as it stands now, which must extend what the manifest binds."""
     limits, bound = manifest.head.defaults, manifest.head.withdrawals
     log = withdrawals.load(source.withdrawals, trust, now, limits.clock_skew_s,
@@ -192,7 +210,7 @@ def _read_log(source: Source, manifest: Manifest, trust: TrustRoot, now: datetim
     return log
 
 
-def _observation(manifest: Manifest, log: Log) -> Observation:
+def _observation(manifest: SignedHead, log: Log) -> Observation:
     head = manifest.head
     return Observation(
         head.issuer, head.epoch, manifest.sha256, head.prev, head.counts.consent,

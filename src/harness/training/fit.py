@@ -56,8 +56,12 @@ def _run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     source = prepare(config.data)
     admitted = gate.admit(source, config, datetime.now(UTC))
 
+    known = None
+
     def still_permitted() -> None:
-        gate.check_withdrawals(source, config, admitted.authority, datetime.now(UTC))
+        nonlocal known
+        now = datetime.now(UTC)
+        known = gate.check_withdrawals(source, config, admitted.authority, now, known)
 
     torch.use_deterministic_algorithms(True)
     if config.train.threads:
