@@ -1,6 +1,7 @@
 """Canonical JSON (RFC 8785 after an NFC check) and SHA-256."""
 
 import hashlib
+import importlib.resources
 import json
 import math
 import unicodedata
@@ -84,6 +85,17 @@ class ListDigest:
         closed = self._hash.copy()
         closed.update(b"]")
         return closed.hexdigest()
+
+
+def code_digest() -> str:
+    """Digest of the harness's own source files, by their paths."""
+    package = Path(str(importlib.resources.files("harness")))
+    return digest_of(
+        [
+            [str(path.relative_to(package)), sha256_file(path)]
+            for path in sorted(package.rglob("*.py"))
+        ]
+    )
 
 
 def _strings(value: Any) -> Iterator[str]:

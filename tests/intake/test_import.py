@@ -607,3 +607,17 @@ def test_the_store_does_not_lie_among_the_exports(inside: str, tmp_path: Path) -
     with pytest.raises(UsageError, match="SRC and DST"):
         run(src, tmp_path / inside)
     assert (src / "a" / "chat.txt").exists()
+
+
+def test_another_version_of_the_readers_reads_all_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.intake import command
+
+    src, dst = export(tmp_path / "src" / "a").parent, tmp_path / "dst"
+    real, taken = command.take, []
+    monkeypatch.setattr(command, "take", lambda *a: (taken.append(a), real(*a))[1])
+    for count, version in ((1, "one"), (1, "one"), (2, "two")):
+        monkeypatch.setattr(command, "code_digest", lambda of=version: of)
+        run(src, dst)
+        assert len(taken) == count

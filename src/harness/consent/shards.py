@@ -4,7 +4,6 @@ A share is some parts of the meetings. Its decisions are taken only with a signa
 role ``gate`` over the same manifest, withdrawals log, code, request and clock as all others.
 """
 
-import importlib.resources
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -28,8 +27,7 @@ from harness.consent.sources import locate
 from harness.digest import (
     ListDigest,
     canonical_json,
-    digest_of,
-    sha256_file,
+    code_digest,
     sha256_hex,
     strict_json,
 )
@@ -136,17 +134,6 @@ def merge(session: Session, run_dir: Path, target: Files) -> tuple[Tally, str]:
             for line in files[CORPUS].splitlines():
                 root.add(json.loads(line))
     return total, root.hexdigest()
-
-
-def code_digest() -> str:
-    """Digest of the harness's own source files, by their paths."""
-    package = Path(str(importlib.resources.files("harness")))
-    return digest_of(
-        [
-            [str(path.relative_to(package)), sha256_file(path)]
-            for path in sorted(package.rglob("*.py"))
-        ]
-    )
 
 
 def _folder(run_dir: Path, config: Config, shard: int) -> Path:

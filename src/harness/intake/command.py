@@ -19,7 +19,7 @@ from harness.consent.aliases import AliasLine, read_aliases
 from harness.consent.progress import progress
 from harness.consent.records import to_json
 from harness.consent.signing import load_trust
-from harness.digest import digest_of, sha256_hex
+from harness.digest import code_digest, digest_of, sha256_hex
 from harness.errors import ExitCode, Refused, UsageError
 from harness.intake import draft
 from harness.intake.consents import read_consents
@@ -61,8 +61,8 @@ def main(words: Sequence[str]) -> int:
     consents = [*read_consents(asked.consents, people)] if asked.consents else []
     said = [sorted(f"{name} {what}" for name, what in by_name.items())
             for by_name in (people.known, declared)]  # fmt: skip
-    settings = digest_of([asked.platform, asked.licence, to_json(people.aliases), said,
-                          sha256_hex(people.secret)])  # fmt: skip
+    settings = digest_of([code_digest(), asked.platform, asked.licence, to_json(people.aliases),
+                          said, sha256_hex(people.secret)])  # fmt: skip
     exports, ledger = [*exports_in(asked.src)], Ledger(private / "taken.jsonl", settings)
     store = Store(asked.dst / "store", asked.licence)
     for export in exports:  # what is taken and stays keeps its meeting

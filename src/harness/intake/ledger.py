@@ -1,7 +1,7 @@
 """What an import has done so far: one line a meeting, so that it goes on where it was stopped.
 
 A meeting is taken again when one of its files has another size or date, or when the people, the
-aliases or the platform are others. Lines name people; the file is for its owner alone.
+aliases, the platform or the harness are others. Lines name people; the file is for its owner alone.
 """
 
 import json
@@ -15,8 +15,6 @@ from harness.digest import sha256_hex
 from harness.intake.exports import Export
 from harness.intake.meeting import Taken
 from harness.rundir import replaced
-
-SCHEMA = "harness/import/v1"
 
 
 class Ledger:
@@ -83,7 +81,7 @@ class Ledger:
         """Digest of the sizes and dates of a meeting's files, and of the settings."""
         stats = [(file, (root / file).stat()) for file in export.files]
         files = [[file, stat.st_size, stat.st_mtime_ns] for file, stat in stats]
-        return sha256_hex(json.dumps([SCHEMA, self._settings, files]).encode())
+        return sha256_hex(json.dumps([self._settings, files]).encode())
 
     def _end(self, size: int) -> int:
         """Where the last whole line ends: what follows was cut short."""
