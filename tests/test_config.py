@@ -36,7 +36,6 @@ TRANSIENT = {
     "name", "run_dir", "json", "data.root", "data.manifest", "data.withdrawals",
     "data.copies_key", "data.state", "data.work", "model.cache",
     "gate.require_all", "gate.processes", "gate.previous", "gate.shards", "gate.shard",
-    "gate.more_detectors",
     "gate.decided_at", "gate.key", "probe.enforce", "tracking.mode",
     "tracking.project", "tracking.group",
 }  # fmt: skip

@@ -3,9 +3,9 @@
 Two planted sets, each cut in two. Of ``planted.py`` seeds 0 to 9 are for whoever works on the
 detectors and seeds 1000 to 1009 are reported. ``planted_by_hand.jsonl`` was written by somebody who
 saw neither the detectors nor ``planted.py``; of its meetings every other one is to work with, the
-rest are reported. A span counts as found where one of its class covers it, and as right where it
-touches one of its class. Speed is that of QMSum's turns if the folder is named, else of the planted
-sentences. The last line is JSON.
+rest are reported. Detectors are set up as the gate does. A span counts as found where one of its
+class covers it, and as right where it touches one of its class. Speed is that of QMSum's turns if
+the folder is named, else of the planted sentences. The last line is JSON.
 
 usage: python scripts/bench/detectors.py [--qmsum DIR] [--development] [--presidio]
 """
@@ -92,7 +92,8 @@ def _by_hand(development: bool, instead: list[Detector]) -> Iterator[Case]:
     meetings = {roster: n for n, roster in enumerate(dict.fromkeys(map(_roster, rows)))}
     for row in rows:
         if meetings[_roster(row)] % 2 == (0 if development else 1):
-            detectors = instead or [Roster(row["roster"], row["emails"]), Patterns()]
+            domains = [email.partition("@")[2] for email in row["emails"]]
+            detectors = instead or [Roster(row["roster"], domains, any_case=True), Patterns()]
             spans = {(start, end, kind) for start, end, kind in row["spans"]}
             yield Case(row["text"], spans, search(detectors, row["text"]))
 

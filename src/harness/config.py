@@ -50,12 +50,15 @@ class Job:
         purpose: DPV purpose, for example ``dpv:ResearchAndDevelopment``.
         modalities: what is trained on; each must be consented to by name.
         recipients: who else receives what is made, such as a vendor; none keeps it in the house.
+        more_detectors: what looks for pieces of turns to mask beside roster and patterns:
+            ``presidio``, or ``presidio:MODEL`` with an installed spaCy model.
     """
 
     controller: str = "https://demo.example"
     purpose: str = "dpv:ResearchAndDevelopment"
     modalities: list[str] = field(default_factory=lambda: ["transcript"])
     recipients: list[str] = field(default_factory=list)
+    more_detectors: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -70,8 +73,6 @@ class Gate:
         shard: number of the share that this job decides, from 0; -1 decides all, or merges shares.
         decided_at: the clock that all shares have in common, RFC 3339 in UTC with Z.
         key: file with the private key of the role ``gate`` that signs a share.
-        more_detectors: what looks for pieces of turns to mask beside roster and patterns:
-            ``presidio``, or ``presidio:MODEL`` with an installed spaCy model.
     """
 
     require_all: bool = False
@@ -81,7 +82,6 @@ class Gate:
     shard: int = -1
     decided_at: str = ""
     key: str = ""
-    more_detectors: list[str] = field(default_factory=list)
 
 
 @dataclass

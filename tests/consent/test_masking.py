@@ -37,13 +37,24 @@ def without(*left_out: ParticipantRow) -> Voices:
     ("label", "text", "wanted"),
     [
         ("Bo O'Neil (she/her)", "thanks, bo! O'NEIL said Bob is late",
-         f"thanks, {MASK}! O'{MASK} said Bob is late"),
+         f"thanks, {MASK}! {MASK} said Bob is late"),
         ("Wei\u00df", "frag Wei\u00df, WEISS, weiss", f"frag {MASK}, {MASK}, {MASK}"),
         ("\u7530\u4e2d", "\u7530\u4e2d\u3055\u3093", f"{MASK}\u3055\u3093"),
         ("Jos\u00e9", "ask Jose\u0301 now", f"ask {MASK} now"),
         ("Nguye\u0302\u0303n", "Nguy\u1ec5n, Nguye\u0302\u0303n", f"{MASK}, {MASK}"),
         ("\ud55c\uad6d", "\u1112\u1161\u11ab\u1100\u116e\u11a8\uc774", f"{MASK}\uc774"),
         ("Bo", "Bob is not Bo", f"Bob is not {MASK}"),
+        ("Bo", "B\u200bo, Bo\ufe0f cafe\u0301", f"{MASK}, {MASK} cafe\u0301"),
+        ("Bo_Smith", "bo2 and Bo_Smith", f"{MASK}2 and {MASK}_{MASK}"),
+        ("Weiss", "Wei\u00df", MASK),
+        ("Zo\u00eb", "zoe, ZOE\u0308", f"{MASK}, {MASK}"),
+        ("Ada", "\uff21\uff44\uff41", MASK),
+        ("\u0930\u093e\u0939\u0941\u0932", "\u0930\u093e\u0939\u0941\u0932 ji", f"{MASK} ji"),
+        ("\u1ecc\u0300\u1e63un", "ask \u1ecc\u0300\u1e63un", f"ask {MASK}"),
+        ("\u674e \u660e", "\u674e\u660e\u3055\u3093", f"{MASK}\u3055\u3093"),
+        ("Xi'an", "an ox, Xi\u2019an", f"an ox, {MASK}"),
+        ("Ada and Bo", "Ada and Bo", f"{MASK} and {MASK}"),
+        ("(no list of who came)", "no list of who came", "no list of who came"),
         ("Bo", "her number is 415-836-0137", "her number is [phone]"),
         ("Bo", "ask bo.smith@acme.example", "ask [email]"),
     ],
@@ -88,7 +99,7 @@ def test_where_nobody_is_left_out_nothing_is_masked(texts: list[str]) -> None:
 )
 def test_what_is_not_masked_stands_as_it_stood(text: str) -> None:
     row = ParticipantRow("m", None, "Jos\u00e9 Bo", *([None] * 6))  # type: ignore[arg-type]
-    row = replace(row, jurisdictions=())
+    row = replace(row, jurisdictions=(), domain="none")
     (found,) = Masking().mask([text], without(row))
     pieces, place = [], 0
     for span in found.spans:
@@ -112,8 +123,8 @@ def test_a_detector_of_ones_own_adds_to_the_others(people: list[ParticipantRow])
 
 
 def test_a_detector_that_there_is_not_is_refused(config: Config) -> None:
-    config.gate.more_detectors = ["guess"]
-    with pytest.raises(UsageError, match=r"CONFIG_VALUE.*gate\.more_detectors"):
+    config.job.more_detectors = ["guess"]
+    with pytest.raises(UsageError, match=r"CONFIG_VALUE.*job\.more_detectors"):
         Masking.of(config)
 
 
@@ -127,7 +138,7 @@ def test_presidio_finds_more_and_asks_nobody(
 
     monkeypatch.setattr("socket.socket.connect", no_network)
     monkeypatch.setattr("socket.getaddrinfo", no_network)
-    config.gate.more_detectors = ["presidio"]
+    config.job.more_detectors = ["presidio"]
     masking = Masking.of(config)
     (found,) = masking.mask(["Bo: see a@b.com, https://b.com/x"], without(people[1]))
     assert found.text == "[name]: see [email], [url]"

@@ -468,15 +468,7 @@ def test_great_expectations_has_raising_turned_off(require_all: bool, world: Wor
     config = replace(config, gate=replace(config.gate, require_all=require_all))
     world.edit("consent", of_bo, state=State.REFUSED)
     refuses(world.sign(), world, "NOTHING_ADMITTED", config)
-    who = {
-        "processes",
-        "previous",
-        "shards",
-        "shard",
-        "decided_at",
-        "key",
-        "more_detectors",
-    }  # decides, not what
+    who = {"processes", "previous", "shards", "shard", "decided_at", "key"}  # decides, not what
     assert {field.name for field in fields(config.gate)} - who == {"require_all"}
 
 

@@ -139,34 +139,67 @@ def test_rows_are_decided_again_only_where_manifest_or_log_is_another(
     authority = gate.admit(source, Config(), world.now).authority
     real = gate.Session
     monkeypatch.setattr(gate, "Session", lambda *a: (decided.append(a), real(*a))[1])
-    known = None
+    last = None
     for count in (0, 0):
-        known = gate.check_withdrawals(source, Config(), authority, world.now, known)
+        last = gate.check_withdrawals(source, Config(), authority, world.now, last)
         assert len(decided) == count
     world.withdraw(withdrawal(world, meetings=("m1",)))
     for count in (1, 1):
-        known = gate.check_withdrawals(source, Config(), authority, world.now, known)
+        last = gate.check_withdrawals(source, Config(), authority, world.now, last)
         assert len(decided) == count
-    world.withdraw(withdrawal(world))
+    later = world.now + gate.DECIDE_AGAIN
+    for count in (2, 2):
+        last = gate.check_withdrawals(source, Config(), authority, later, last)
+        assert len(decided) == count
+    world.withdraw(withdrawal(world), at=later)
     with pytest.raises(gate.Withdrawn):
-        gate.check_withdrawals(source, Config(), authority, world.now, known)
+        gate.check_withdrawals(source, Config(), authority, later, last)
+
+
+def test_consent_that_runs_out_while_it_is_trained_on_stops_it(world: World) -> None:
+    world.edit("consent", lambda event: event.event_id == "e0",
+               valid_until=world.now + timedelta(minutes=30))  # fmt: skip
+    source = world.sign()
+    authority = gate.admit(source, Config(), world.now).authority
+    gate.check_withdrawals(source, Config(), authority, world.now + timedelta(minutes=59))
+    with pytest.raises(gate.Withdrawn, match="WITHDRAWN_MEANWHILE"):
+        gate.check_withdrawals(source, Config(), authority, world.now + HOUR)
+
+
+def test_of_a_manifest_that_nobody_could_read_it_is_not_noted_that_it_was_seen(
+    world: World,
+) -> None:
+    source = world.sign()
+    first = verify_present(source, world.now).manifest
+    authority = gate.admit(source, Config(), world.now).authority
+    folder = source.manifest
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    sign_next(world, 2, first.sha256)
+    (folder / "consent.jsonl").unlink()
+    with pytest.raises(Refused, match="MANIFEST_FILE_MISSING"):
+        gate.check_withdrawals(source, Config(), authority, world.now)
+    for path in folder.iterdir():
+        path.unlink()
+    for name, data in kept.items():
+        (folder / name).write_bytes(data)
+    gate.check_withdrawals(source, Config(), authority, world.now)
 
 
 def test_what_is_signed_is_verified_each_time(world: World) -> None:
     source = world.sign()
     authority = gate.admit(source, Config(), world.now).authority
-    known = gate.check_withdrawals(source, Config(), authority, world.now)
+    last = gate.check_withdrawals(source, Config(), authority, world.now)
     with pytest.raises(Refused, match="MANIFEST_EXPIRED"):
-        gate.check_withdrawals(source, Config(), authority, world.expires, known)
+        gate.check_withdrawals(source, Config(), authority, world.expires, last)
     log = source.withdrawals / "withdrawals.dsse.json"
     signature = source.manifest / "MANIFEST.dsse.json"
     for path in (log, signature):
         data = path.read_bytes()
         path.write_bytes(data.replace(b'"sig":"', b'"sig":"A', 1))
         with pytest.raises(Refused):
-            gate.check_withdrawals(source, Config(), authority, world.now, known)
+            gate.check_withdrawals(source, Config(), authority, world.now, last)
         path.write_bytes(data)
-    assert gate.check_withdrawals(source, Config(), authority, world.now, known) == known
+    assert gate.check_withdrawals(source, Config(), authority, world.now, last) == last
 
 
 def test_a_new_manifest_while_it_is_trained_on_counts_too(world: World) -> None:

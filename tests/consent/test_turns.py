@@ -136,6 +136,18 @@ def test_an_excluded_label_that_only_an_alias_names_is_left_out(
         assert judge(said, other, {}, defaults).turns == ((),) * 4
 
 
+def test_an_alias_of_somebody_who_is_dropped_is_left_out_as_well(
+    people: list[ParticipantRow],
+) -> None:
+    ada, bo = (str(person.subject_key) for person in people)
+    aliases = (
+        Alias("s", "Robert", (bo,)),
+        Alias("s", "Countess", (ada,)),
+        Alias("s", "Both", (ada, bo)),
+    )
+    assert without_bo(people, *aliases).left_out == ["Bo", "Robert", "Both"]
+
+
 def test_an_excluded_label_of_nobody_here_leaves_nobody_out(people: list[ParticipantRow]) -> None:
     willing = [Person(person, False) for person in people]
     assert Voices(willing, [Alias("s", "Eve", ("e" * 32,))], ["Eve"]).left_out == []

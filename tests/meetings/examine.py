@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
-from xml.dom import minidom
+from xml.parsers import expat
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,19 +123,23 @@ def _timeline(data: bytes, moments: list[zoom_timeline.Moment]) -> bool:
 
 
 def _attendance(data: bytes, people: list[teams_attendance.Attendee]) -> bool:
-    """Each row with a time is about somebody who was found."""
+    """Each row with a time is about somebody who was found; a summary before them has others."""
     text = data[2:].decode("utf-16-le") if data[:2] == b"\xff\xfe" else data.decode("utf-8-sig")
     labels = {person.label for person in people}
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
+    rows = [*csv.reader(io.StringIO(text, newline=""), delimiter="\t")]
+    emails = {person.email for person in people} - {""}
+    first = next((n for n, row in enumerate(rows) if emails & {*map(str.lower, row)}), 0)
     time = re.compile(r"\d{1,4}[./-]\d\d?[./-]\d{2,4},? \d\d?:\d\d(?::\d\d)?(?: [AP]M)?", re.ASCII)
-    timed = [row[0] for row in rows if any(map(time.fullmatch, row[1:]))]
+    timed = [row[0] for row in rows[first:] if any(map(time.fullmatch, row[1:]))]
     return {*timed} <= labels
 
 
 def _nxt(data: bytes, segments: list[nxt.Segment]) -> bool:
     """The characters of all words are those of all segments."""
-    document = minidom.parseString(_channel(data)[0])
-    said = [node.firstChild.data for node in document.getElementsByTagName("w") if node.firstChild]
+    said: list[str] = []
+    parser = expat.ParserCreate()
+    parser.CharacterDataHandler = said.append  # sounds have no characters, or the file is refused
+    parser.Parse(_channel(data)[0], True)
     return _characters(said) == _characters(segment.text for segment in segments)
 
 

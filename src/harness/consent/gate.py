@@ -3,8 +3,8 @@
 Content of a meeting, or of a kind of content, that is denied is never opened.
 """
 
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from harness.consent.decisions import NAMES, Files, decide, summary, write_decis
 from harness.consent.present import Heads, Source, verify_heads
 from harness.consent.progress import progress
 from harness.consent.reasons import sentence
-from harness.consent.records import Arm, Operation, RuleSource
+from harness.consent.records import Arm, Operation, RuleSource, parse_time
 from harness.consent.session import TRAINED, Session, request_for
 from harness.consent.since import changes_since
 from harness.consent.sources import prepare
@@ -35,6 +35,10 @@ __all__ = [
     "run",
     "run_shard",
 ]
+
+
+DECIDE_AGAIN = timedelta(hours=1)
+"""How long a decision counts while something is trained on."""
 
 
 def admit(source: Source, config: Config, now: datetime) -> Admitted:
@@ -77,19 +81,29 @@ class Withdrawn(Refused):
     restart = False
 
 
+@dataclass(frozen=True)
+class Checked:
+    """Manifest and log under which what is trained on was last decided, and when."""
+
+    heads: Heads
+    at: datetime
+
+
 def check_withdrawals(
-    source: Source, config: Config, authority: Authority, now: datetime, known: Heads | None = None
-) -> Heads:
+    source: Source, config: Config, authority: Authority, now: datetime,
+    last: Checked | None = None,
+) -> Checked:  # fmt: skip
     """Look again at manifest and withdrawals log while something is trained on.
 
-    The rows are decided again only where one of the two is another than when that was last done.
+    The rows are decided again where one of the two is another than at the last time, and at least
+    every hour, as consent may run out.
 
     Args:
         source: as it was admitted from.
         config: of the training.
         authority: of the permission to train.
         now: clock, aware.
-        known: what this returned before, if it did.
+        last: what this returned before, if it did.
 
     Returns:
         Manifest and log, under which the same is admitted.
@@ -98,15 +112,18 @@ def check_withdrawals(
         Withdrawn: ``WITHDRAWN_MEANWHILE`` when something else is admitted than is trained on.
         Refused: a code of log or manifest.
     """
-    heads = verify_heads(source, now)
-    if heads in (known, (authority.manifest_sha256, *authority.withdrawals)):
-        return heads
+    if last is None:
+        admitted_at = parse_time(authority.decided_at)
+        last = Checked((authority.manifest_sha256, *authority.withdrawals), admitted_at)
+    heads = verify_heads(source, now, [last.heads])
+    if heads == last.heads and now - last.at < DECIDE_AGAIN:
+        return last
     if Session(source, config, now).footprint() != authority.footprint:
         error = Withdrawn("WITHDRAWN_MEANWHILE", "what is trained on is not admitted any more",
                           "withdrawals.jsonl", "start again without it")  # fmt: skip
         error.restart = authority.restarts
         raise error
-    return heads
+    return Checked(heads, now)
 
 
 def evaluable(source: Source, config: Config, now: datetime) -> Evaluable:

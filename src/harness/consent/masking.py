@@ -48,12 +48,12 @@ class Masking:
 
     @classmethod
     def of(cls, config: Config) -> "Masking":
-        """As ``gate.more_detectors`` says.
+        """As ``job.more_detectors`` says.
 
         Raises:
             UsageError: ``CONFIG_VALUE`` for a detector that there is not, or not installed.
         """
-        return cls(_detector(name) for name in config.gate.more_detectors)
+        return cls(_detector(name) for name in config.job.more_detectors)
 
     def mask(self, texts: Iterable[str], voices: Voices) -> Sequence[MaskedText]:
         """Mask the texts of one meeting.
@@ -64,9 +64,9 @@ class Masking:
         """
         if not voices.left_out:
             return [MaskedText(text, ()) for text in texts]
-        dropped = (person.row for person in voices.people if person.dropped)
+        dropped = [person.row for person in voices.people if person.dropped]
         regions = {place[:_COUNTRY] for row in dropped for place in row.jurisdictions}
-        names = Roster(voices.left_out, any_case=True)
+        names = Roster(voices.left_out, [row.domain for row in dropped], any_case=True)
         detectors: list[Detector] = [names, Patterns(*sorted(regions)), *self._more]
         found = ((text, search(detectors, text)) for text in texts)
         return [MaskedText(masked(text, spans), tuple(spans)) for text, spans in found]
@@ -86,4 +86,4 @@ def _detector(setting: str) -> Detector:
 
 
 def _unusable(what: str, remedy: str) -> UsageError:
-    return UsageError("CONFIG_VALUE", what, "gate.more_detectors", remedy)
+    return UsageError("CONFIG_VALUE", what, "job.more_detectors", remedy)

@@ -1,6 +1,6 @@
 """What holds now: the signed manifest, the withdrawals since, and nothing older than was seen."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -115,8 +115,14 @@ def verify_present(source: Source, now: datetime) -> Present:
     return Present(manifest, log, max(now, seen.newest_now, log.as_of), seen.trust_first)
 
 
-def verify_heads(source: Source, now: datetime) -> Heads:
+def verify_heads(source: Source, now: datetime, known: Collection[Heads]) -> Heads:
     """As :func:`verify_present`, without the tables, which the manifest's head binds.
+
+    Args:
+        source: where they lie.
+        now: clock, aware.
+        known: what was verified with its tables before. Only of this it is noted that it was seen:
+            nobody has read the tables of another, which may not be there.
 
     Raises:
         Refused: as :func:`verify_present`, for what is signed.
@@ -124,8 +130,10 @@ def verify_heads(source: Source, now: datetime) -> Heads:
     trust = load_trust(source.trust)
     signed = load_head(source.manifest, trust, now)
     log = _read_log(source, signed, trust, now)
-    _advance(source, signed, log, now)
-    return signed.sha256, len(log.entries), log.sha256
+    heads = signed.sha256, len(log.entries), log.sha256
+    if heads in known:
+        _advance(source, signed, log, now)
+    return heads
 
 
 def trust_first(source: Source, now: datetime, sha256: str | None = None) -> Seen:

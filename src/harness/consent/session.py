@@ -1,6 +1,6 @@
 """One look at a manifest: what its rows and its content decide, some meetings at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -100,7 +100,7 @@ class Session:
             rulings, ids = batch.rulings, batch.rows.ids
             of_turns = [rule for rule in rulings.rules if rule.kind in OF_TURNS]
             rows += (
-                [ids[n], str(m), sorted(rulings.dropped_labels(n, m))]
+                [ids[n], str(m), *_left_out(batch.rows, n, rulings.dropped_labels(n, m))]
                 for n in map(int, np.flatnonzero(rulings.admitted))
                 for m in rulings.request.modalities
                 if not rulings.modality_codes(n, m)
@@ -241,6 +241,12 @@ def _gated(read: Mapping[Modality, Opened]) -> Iterator[GatedTurn]:
             if not codes:
                 speaker = ordinals.setdefault(turn.speaker, len(ordinals))
                 yield GatedTurn(str(modality), index, speaker, used.text)
+
+
+def _left_out(rows: MeetingRows, number: int, labels: Collection[str]) -> list[list[str]]:
+    """Whose turns of a meeting are not used, and what of them decides about masking."""
+    people = [row for row in rows.roster(number) if row.label in labels] if labels else []
+    return sorted([row.label, row.domain, *sorted(row.jurisdictions)] for row in people)
 
 
 def request_for(config: Config, operations: tuple[Operation, ...], arms: frozenset[Arm]) -> Request:

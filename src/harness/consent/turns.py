@@ -59,8 +59,8 @@ class Voices:
         excluded: labels that exclusion rules name.
 
     Attributes:
-        left_out: labels of those whose turns may not be used: of dropped rows, and excluded ones
-            that stand by an alias for somebody on the roster.
+        left_out: labels of those whose turns may not be used: of dropped rows, of aliases that name
+            one of these, and excluded ones that stand by an alias for somebody on the roster.
     """
 
     def __init__(
@@ -77,7 +77,9 @@ class Voices:
         for alias in aliases:  # two of one label mean all whom either names
             groups = [by_subject.get(key, []) for key in alias.subject_keys]
             self._aliases[label_key(alias.label)] += groups
-            if self.excludes(alias.label) and any(groups):
+            named = [person for group in groups for person in group]
+            is_left_out = self.excludes(alias.label) or any(person.dropped for person in named)
+            if named and is_left_out:
                 self.left_out.append(alias.label)
 
     def excludes(self, label: str) -> bool:

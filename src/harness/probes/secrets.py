@@ -144,15 +144,16 @@ def _first_mentions(document: Document, tokenizer: Tokenizer) -> list[tuple[str,
     A model that merely copies from the text before a later mention would seem to know it; one that
     is said in words first and written later is the same.
     """
-    spans, said = [], set()
+    spans: list[tuple[str, int, int]] = []
+    said: set[str] = set()
     for span in document.spans:
         ids = document.ids[span.start : span.end].tolist()
         ends = [len(tokenizer.decode(ids[: i + 1])) for i in range(len(ids))]
         text = tokenizer.decode(ids)
         for secret in search(_DETECTORS, text):
             value = _written(text[secret.start : secret.end])
-            if value in said:
-                continue
+            if any(value in old or old in value for old in said):
+                continue  # with or without the code of its country, or a part of it
             said.add(value)
             touched = [
                 i for i, end in enumerate(ends)
@@ -164,6 +165,6 @@ def _first_mentions(document: Document, tokenizer: Tokenizer) -> list[tuple[str,
 
 def _written(said: str) -> str:
     """Letters and digits of a secret, however it was said."""
-    words = [*spoken.numbers(said), *spoken.addresses(said)]
-    text = words[0].written if words else said
+    numbers = ["".join(piece.written for piece in run) for run in spoken.numbers(said)]
+    text = next(iter([*numbers, *(found.written for found in spoken.addresses(said))]), said)
     return "".join(filter(str.isalnum, text.casefold()))

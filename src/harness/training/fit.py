@@ -56,12 +56,12 @@ def _run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     source = prepare(config.data)
     admitted = gate.admit(source, config, datetime.now(UTC))
 
-    known = None
+    last = None
 
     def still_permitted() -> None:
-        nonlocal known
+        nonlocal last
         now = datetime.now(UTC)
-        known = gate.check_withdrawals(source, config, admitted.authority, now, known)
+        last = gate.check_withdrawals(source, config, admitted.authority, now, last)
 
     torch.use_deterministic_algorithms(True)
     if config.train.threads:

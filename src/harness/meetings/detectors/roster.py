@@ -1,30 +1,52 @@
-"""Names and addresses that a meeting's roster tells: exact, better than any guess at names."""
+"""Names and domains that a meeting's roster tells: exact, better than any guess at names."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from harness.meetings.detectors.span import Span
 
-_PART = re.compile(r"[^\W\d_]{2,}(?:[-\u2010][^\W\d_]{2,})*")
-_PRONOUNS = re.compile(r"\b(?:she|he|they|ze|xe)(?:\s*/\s*[a-z]+)+", re.IGNORECASE)
+_SHORT = 2
+"""Letters of a name that is looked for in its own case: "Al" is a name, "al" is none."""
+_LEAST_OF_PIECES = 3
+"""Letters of what stands beside an apostrophe in a name, to be a name by itself: O'Neil, Xi'an."""
+_PRONOUNS = re.compile(
+    r"[(\[]?\b(?:she|her|he|him|they|them|it|its|any|all|ze|xe)(?:\s*/\s*[a-z]+)+[)\]]?", re.I
+)
 _NO_NAMES = frozenset({
-    "android", "conference", "desktop", "ext", "external", "galaxy", "guest", "host", "huddle",
-    "ipad", "iphone", "kiosk", "laptop", "macbook", "meeting", "phone", "pixel", "pro", "room",
-    "samsung", "speaker", "tablet", "the", "unknown", "unverified", "user", "zoom",
+    "and", "android", "call", "caller", "conference", "desktop", "ext", "external", "galaxy",
+    "guest", "host", "huddle", "ipad", "iphone", "kiosk", "laptop", "macbook", "meeting", "phone",
+    "pixel", "pro", "room", "samsung", "speaker", "tablet", "the", "und", "unknown", "unverified",
+    "user", "zoom",
 })  # fmt: skip
 """Words of labels that are devices, rooms and roles."""
 _PARTICLES = frozenset({
-    "bin", "da", "das", "de", "del", "della", "den", "der", "di", "do", "dos", "du", "el", "ibn",
-    "la", "le", "van", "von", "y", "zu",
+    "bin", "came", "da", "das", "de", "del", "della", "den", "der", "di", "do", "dos", "du", "e",
+    "el", "et", "for", "from", "ibn", "in", "la", "le", "list", "no", "of", "or", "to", "van",
+    "von", "who", "with", "y", "zu",
 })  # fmt: skip
-"""Parts of names that are also common words; no names where a label has them in lower case."""
-_SHORT = 2
-"""Letters of a name that is looked for in its own case: "Al" is a name, "al" is none."""
-_UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-"""Thai, Lao, Japanese, Chinese and Korean letters: what follows a name need not be set apart."""
+"""Common words in labels and names; no names where a label has them in lower case."""
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""Thai, Lao, Burmese, Japanese, Chinese, Korean: what follows a name need not be set apart."""
 _HANGUL = re.compile("[\uac00-\ud7a3]{3}")
+_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _JAMO = range(0x1160, 0x1200)
+_APOSTROPHES = str.maketrans("\u2019\u02bc\u2010\u2011", "''--")
+_LETTER = r"[^\W\d_]"
+
+
+class _Folded(NamedTuple):
+    """A text as names are compared, and where each of its characters is from.
+
+    Attributes:
+        text: NFKC, case folded, without what is not seen.
+        starts, ends: of the piece of the text as it stands that gave a character; None if equal.
+    """
+
+    text: str
+    starts: list[int] | None = None
+    ends: list[int] | None = None
 
 
 class Roster:
@@ -32,93 +54,120 @@ class Roster:
 
     Args:
         labels: display names; each part of a name is looked for.
-        emails: addresses; the local part and the organisation's domain are looked for as well.
+        domains: of the people's organisations.
         any_case: whether the shortest names, too, are looked for in any case.
     """
 
     name = "roster/2"
 
     def __init__(
-        self, labels: Iterable[str], emails: Iterable[str] = (), any_case: bool = False
+        self, labels: Iterable[str], domains: Iterable[str] = (), any_case: bool = False
     ) -> None:
-        kinds: dict[str, str] = {}
-        for email in emails:
-            local, _, domain = email.partition("@")
-            for word, kind in ((email, "email"), (local, "name"), (domain, "domain")):
-                kinds.setdefault(_nfc(word).casefold(), kind)
-        short = 0 if any_case else _SHORT
-        parts = {part for label in labels for part in _parts(_nfc(label))}
-        self._kinds = {word: kind for word, kind in kinds.items() if word}
-        words = {*self._kinds, *(form for part in parts for form in _forms(part, short))}
-        self._pattern = _pattern(sorted(words, key=len, reverse=True), short)
+        parts = {part for label in labels for part in _parts(label)}
+        names = {_fold(form).text for part in parts for form in (part, _without_marks(part))}
+        self._domains = {domain.casefold() for domain in domains if "." in domain} - names
+        self._own_case = {part for part in parts if len(part) <= _SHORT and not any_case}
+        self._pattern = _pattern(sorted(names | self._domains, key=len, reverse=True))
 
     def find(self, text: str) -> Iterator[Span]:
         """Spans of a text; see :class:`harness.meetings.detectors.span.Detector`."""
         if self._pattern is None:
             return
-        composed, places = _composed(text)
-        for match in self._pattern.finditer(composed):
-            kind = self._kinds.get(match[0].casefold(), "name")
+        folded = _fold(text)
+        for match in self._pattern.finditer(folded.text):
             start, end = match.span()
-            yield Span(places[start], places[end], kind)
+            if _is_mark(folded.text[end : end + 1]):
+                continue  # another word, whose letter carries it
+            if folded.starts is not None and folded.ends is not None:
+                start, end = folded.starts[start], folded.ends[end - 1]
+            if len(match[0]) <= _SHORT and not self._is_in_case(text[start:end], match[0]):
+                continue
+            yield Span(start, end, "domain" if match[0] in self._domains else "name")
 
-
-def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    def _is_in_case(self, found: str, folded: str) -> bool:
+        """Whether a short name stands in the case that a label has it in."""
+        cases = {part for part in self._own_case if part.casefold() == folded}
+        return not cases or unicodedata.normalize("NFKC", found) in cases
 
 
 def _parts(label: str) -> Iterator[str]:
-    """Parts of a label that are names, those with a hyphen whole as well."""
-    for word in _PART.findall(_PRONOUNS.sub(" ", label)):
-        pieces = re.split("[-\u2010]", word)
-        for part in {word, *pieces}:
-            if part.casefold() not in _NO_NAMES and part not in _PARTICLES:
+    """Parts of a label that are names; those with hyphens and apostrophes also as a whole."""
+    words = _words(_PRONOUNS.sub(" ", unicodedata.normalize("NFKC", label)).translate(_APOSTROPHES))
+    for word in words:
+        if "'" in word:
+            pieces = [p for p in re.split("['-]", word) if len(p) >= _LEAST_OF_PIECES]
+        else:
+            pieces = word.split("-")
+        for part in {word.strip("'-"), *pieces}:
+            is_name = part.casefold() not in _NO_NAMES and part not in _PARTICLES
+            if is_name and len(part) >= _SHORT:
                 yield part
         if _HANGUL.fullmatch(word):  # a family name of one syllable, and the name people say
             yield word[1:]
+    unspaced = [word for word in words if _UNSPACED.match(word)]
+    if len(unspaced) > 1:  # family and given name, which are written together as well
+        yield "".join(unspaced)
+        yield " ".join(unspaced)
 
 
-def _forms(part: str, short: int) -> set[str]:
-    """A name in the cases that are not told apart by one letter for one (Weiß, WEISS)."""
-    return {part} if len(part) <= short else {part, part.casefold(), part.upper()}
+def _without_marks(part: str) -> str:
+    """A name as it is typed without accents."""
+    apart = unicodedata.normalize("NFD", part)
+    plain = "".join(sign for sign in apart if not _is_mark(sign))
+    return plain if plain.isascii() else part
 
 
-def _pattern(words: Sequence[str], short: int) -> re.Pattern[str] | None:
+def _words(label: str) -> list[str]:
+    """Runs of letters with the marks on them, and with hyphens and apostrophes inside."""
+    kept = (
+        sign if sign.isalpha() or _is_mark(sign) or sign in "'-" else " "
+        for sign in label
+        if not _is_unseen(sign)
+    )
+    return [word for word in "".join(kept).split() if word.strip("'-")]
+
+
+def _pattern(words: list[str]) -> re.Pattern[str] | None:
     """A pattern for any of some words as a whole, those before it first."""
-
-    def any_of(chosen: Iterable[str]) -> str:
-        return "|".join(
-            f"(?-i:{re.escape(word)})" if len(word) <= short else re.escape(word) for word in chosen
-        )
-
     if not words:
         return None
     # scripts without spaces have no ends of words
-    unspaced = [word for word in words if _UNSPACED.match(word)]
-    spaced = any_of(word for word in words if word not in unspaced)
-    ways = [rf"(?<!\w)(?:{spaced})(?!\w|['\u2019]t\b)"] if spaced else []
-    return re.compile("|".join([*ways, any_of(unspaced)] if unspaced else ways), re.IGNORECASE)
+    unspaced = [re.escape(word) for word in words if _UNSPACED.match(word)]
+    spaced = [re.escape(word) for word in words if not _UNSPACED.match(word)]
+    ways = [rf"(?<!{_LETTER})(?:{'|'.join(spaced)})(?!{_LETTER}|'t\b)"] if spaced else []
+    return re.compile("|".join([*ways, *unspaced]))
 
 
-def _composed(text: str) -> tuple[str, Sequence[int]]:
-    """A text in form NFC, and where each of its characters begins in the text as it stands."""
-    if unicodedata.is_normalized("NFC", text):
-        return text, range(len(text) + 1)
+def _fold(text: str) -> _Folded:
+    if text.isascii():
+        return _Folded(text.lower())
     pieces: list[str] = []
-    places: list[int] = []
+    starts: list[int] = []
+    ends: list[int] = []
     for start, end in _clusters(text):
-        pieces.append(_nfc(text[start:end]))
-        places += [start] * len(pieces[-1])
-    return "".join(pieces), [*places, len(text)]
+        seen = "".join(sign for sign in text[start:end] if not _is_unseen(sign))
+        piece = unicodedata.normalize("NFKC", seen).casefold().translate(_APOSTROPHES)
+        pieces.append(piece)
+        starts += [start] * len(piece)
+        ends += [end] * len(piece)
+    return _Folded("".join(pieces), starts, ends)
 
 
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
-    """Stretches that are composed by themselves: a character and the marks on it."""
+    """Stretches that are composed by themselves: a character, marks on it, what is not seen."""
     start = 0
     for place, sign in enumerate(text):
-        is_mark = unicodedata.category(sign).startswith("M") or ord(sign) in _JAMO
-        if place and not is_mark:
+        if place and not (_is_mark(sign) or ord(sign) in _JAMO or _is_unseen(sign)):
             yield start, place
             start = place
     if text:
         yield start, len(text)
+
+
+def _is_unseen(sign: str) -> bool:
+    """Whether a character only says how others are shown."""
+    return unicodedata.category(sign) == "Cf" or _SELECTORS.match(sign) is not None
+
+
+def _is_mark(sign: str) -> bool:
+    return sign != "" and not sign.isascii() and unicodedata.category(sign).startswith("M")

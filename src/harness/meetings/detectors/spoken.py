@@ -28,9 +28,14 @@ _PAUSES = frozenset(["uh", "um", "er", "erm", "and", "then"])
 _BETWEEN = rf"[ ,.…–-]+(?:(?:{'|'.join(sorted(_PAUSES))})[ ,.…–-]+){{0,2}}"
 """What may stand between two words of a number: pauses, and what is said in them."""
 _RUN = re.compile(
-    rf"\b(?:plus[ ,-]+)?(?:{_NUMBER})(?:{_BETWEEN}(?:{_NUMBER})){{{_FEWEST - 1},}}\b", re.IGNORECASE
+    rf"\b(?:plus[ ,-]+)?(?:{_NUMBER})(?:{_BETWEEN}(?:{_NUMBER})){{{_FEWEST - 1},}}\b",
+    re.IGNORECASE | re.ASCII,
 )
 _WORD = re.compile(r"[A-Za-z]+|\d+")
+_PIECE = re.compile(
+    rf"\b(?:plus[ -]+)?(?:{_NUMBER})(?:[ -]+(?:{_NUMBER}))*\b", re.IGNORECASE | re.ASCII
+)
+"""What is said between two pauses."""
 _SIGNS = {"dot": ".", "period": ".", "point": ".", "dash": "-", "hyphen": "-", "minus": "-",
           "underscore": "_", "plus": "+"}  # fmt: skip
 _PART, _SPELLED = r"[A-Za-z0-9_+.-]{1,64}", r"(?:[A-Za-z0-9][ ,-]{1,3}){2,20}"
@@ -47,7 +52,7 @@ _ADDRESS = re.compile(
     rf"(?<![\w+.-])(?=((?:{_SPELLED})?{_PART}(?:{_SIGN}{_PART}){{0,6}}{_AT}{_PART}(?:{_DASH}{_PART}){{0,6}}"
     rf"(?:{_DOT}[A-Za-z0-9-]{{1,63}}){{0,4}}{_DOT}[A-Za-z]{{2,24}}\b"
     rf"|[A-Za-z0-9_+-]{{0,64}}[0-9_.+][A-Za-z0-9_.+-]{{0,64}}{_AT}(?:[A-Za-z0-9-]{{1,63}}\.){{1,4}}[A-Za-z]{{2,24}}\b))",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 """With all signs said, or with those of the local part and the host written, and "at" said."""
 _ENDS = frozenset(
@@ -61,8 +66,8 @@ _ENDS = frozenset(
 )
 """Top-level domains that are said, generic and of countries."""
 _NO_HOST = frozenset(["the", "a", "an", "this", "that", "my", "your", "our", "their"])
-_SPOKEN_SIGN = re.compile(rf" ?[\[(]?\b(at|{'|'.join(_SIGNS)})\b[\])]? ?", re.IGNORECASE)
-_HINT = re.compile(_AT, re.IGNORECASE)
+_SPOKEN_SIGN = re.compile(rf" ?[\[(]?\b(at|{'|'.join(_SIGNS)})\b[\])]? ?", re.IGNORECASE | re.ASCII)
+_HINT = re.compile(_AT, re.IGNORECASE | re.ASCII)
 
 
 class Spoken(NamedTuple):
@@ -78,8 +83,8 @@ class Spoken(NamedTuple):
     written: str
 
 
-def numbers(text: str) -> list[Spoken]:
-    """Runs of number words as digits, with ``+`` in front where "plus" was said.
+def numbers(text: str) -> list[list[Spoken]]:
+    """Runs of number words as digits, cut at pauses, with ``+`` where "plus" was said before.
 
     Args:
         text: of a turn. A run has at least five words, at least one of which is no digit.
@@ -87,9 +92,19 @@ def numbers(text: str) -> list[Spoken]:
     found = []
     for match in _RUN.finditer(text):
         words = [w for w in _WORD.findall(match[0].lower()) if w not in _PAUSES]
-        if not all(map(str.isdecimal, words)):
-            found.append(Spoken(match.start(), match.end(), _digits(words)))
+        if not all(map(str.isdecimal, words)) and _is_said_digit_by_digit(words):
+            found.append([_piece(part) for part in _PIECE.finditer(text, *match.span())])
     return found
+
+
+def _is_said_digit_by_digit(words: Sequence[str]) -> bool:
+    """Whether it is no counting: ten, fifteen, twenty."""
+    said = [word for word in words if word in _DIGITS or word in _TIMES or word.isdecimal()]
+    return 2 * len(said) >= len(words) or words[0] == "plus"
+
+
+def _piece(match: re.Match[str]) -> Spoken:
+    return Spoken(match.start(), match.end(), _digits(_WORD.findall(match[0].lower())))
 
 
 def addresses(text: str) -> list[Spoken]:
