@@ -359,3 +359,16 @@ def test_config_yaml_holds_every_setting(tmp_path: Path) -> None:
     assert values["name"] == "a"
     assert values["job.modalities"] == ["transcript"]
     assert values["model.revision"] is None
+
+
+def test_leftovers_are_what_a_killed_writer_names_so_and_nothing_else(tmp_path: Path) -> None:
+    others = [".keep.tmp", ".mine.0123.tmp", "a.json", f"x.{'0' * 32}.tmp"]
+    for name in others[1:]:
+        (tmp_path / name).write_text("x")
+    (tmp_path / others[0]).mkdir()
+    (tmp_path / f".{'a' * 32}.{'0' * 32}.tmp").mkdir()
+    with rundir.replaced(tmp_path / "t.json") as path:
+        name = path.name
+    (tmp_path / "t.json").rename(tmp_path / name)
+    rundir.clear_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, f".{'a' * 32}.{'0' * 32}.tmp"}

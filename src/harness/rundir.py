@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -17,6 +18,7 @@ from harness.config import STAGES, Config, config_digest, flatten, stage_values
 from harness.errors import HarnessError, Preempted, Refused, UsageError
 
 SCHEMA = "harness/run/v1"
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 GUARDED = ("private", "checkpoints", "adapter")
 
 
@@ -62,7 +64,8 @@ def clear_leftovers(folder: Path) -> None:
         folder: in which nobody else writes now.
     """
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if _LEFTOVER.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

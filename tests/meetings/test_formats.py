@@ -256,3 +256,25 @@ def test_half_a_line_is_not_taken_for_a_whole_one(
     for size in range(1, 60):
         monkeypatch.setattr("harness.meetings.strict.CHUNK", size)
         assert READERS[name](CUT[name].encode()) == turns
+
+
+@pytest.mark.parametrize("chunk", [1 << 16, 1 << 20, 1 << 22])
+@pytest.mark.parametrize("before", [0, 700_000])
+def test_how_long_a_record_may_be_does_not_depend_on_where_it_stands(
+    chunk: int, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.meetings.strict.CHUNK", chunk)
+    short = b'{"speaker":"A","text":"b"}\n'
+    lead = short * (before // len(short))
+    for size, is_read in ((900_000, True), (1_500_000, False)):
+        data = lead + b'{"speaker":"A","text":"' + b"c" * size + b'"}\n' + short
+        with contextlib.nullcontext() if is_read else pytest.raises(Refused, match="PARSE_REFUSED"):
+            assert len(READERS["turns-jsonl"](data)) == len(lead) // len(short) + 2
+
+
+def test_a_small_file_that_says_it_holds_much_is_refused() -> None:
+    turns = [Turn(n, "A", "word " * 20_000) for n in range(1000)]
+    data = seeds.WRITERS["turns-parquet"](turns)
+    assert len(data) < 1_000_000
+    with pytest.raises(Refused, match="PARSE_REFUSED"):
+        READERS["turns-parquet"](data)

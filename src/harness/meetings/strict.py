@@ -59,6 +59,8 @@ class Tiles:
         while True:
             match = self._record.match(self._text, place)
             while match is not None and (is_last or match.end() < len(self._text)):
+                if match.end() - place > LONGEST:
+                    raise self.refuse("a record that is too long", place)
                 yield match
                 place = match.end()
                 match = self._record.match(self._text, place)

@@ -66,7 +66,9 @@ def test_a_report_has_addresses() -> None:
         ("a\tb\tc\td\n", 1),
         (REPORT.replace("Bo\t2.3.2024", "Bo"), 7),
         (REPORT.replace("Referent", "Referent\td@e.f").replace("ada@x.example", "-"), 7),
-        (REPORT + "Ada\t14.3.2024, 09:00:01\nCy\t14.3.2024, 09:00:01\n", 12),
+        (REPORT + "Ada\t14.3.2024, 09:00:01\t\nCy\t14.3.2024, 09:00:01\t\n", 12),
+        (REPORT + "Cy\tc@x.example\t-\n", 11),
+        ("Name\tJoin\tRole\nEve\t14.3.2024, 09:00:01\tX\n\nTitle\n" + REPORT, 2),
     ],
 )
 def test_broken_lists_are_refused_at_their_line(text: str, line: int) -> None:

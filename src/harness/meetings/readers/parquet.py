@@ -14,7 +14,9 @@ from harness.meetings.model import Turn
 _REQUIRED = {"speaker", "text"}
 _TEXT = (pa.string(), pa.large_string())
 _LONGEST = 1e9
-_ROWS = 10_000
+_ROWS = 1000
+_MOST = 1 << 26
+"""Bytes of one part of a table: a small file may say that it holds a text many times."""
 
 
 def looks(head: str) -> bool:
@@ -33,6 +35,8 @@ def read(stream: BinaryIO) -> Iterator[Turn]:
         _check(file.schema_arrow)
         index = 0
         for batch in file.iter_batches(_ROWS):
+            if batch.nbytes > _MOST:
+                raise _bad("more text than a meeting has", f"row {index}")
             batch.validate(full=True)
             for row in batch.to_pylist():
                 yield _turn(index, row)

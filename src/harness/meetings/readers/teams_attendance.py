@@ -8,10 +8,9 @@ no date of the file tells which, no time is given.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 
 from harness.meetings.address import address, is_address
 from harness.meetings.strict import decode, refusal, table_rows
@@ -102,27 +101,34 @@ def _list(rows: Sequence[_Row]) -> Iterator[_Person]:
 def _report(rows: Sequence[_Row]) -> Iterator[_Person]:
     """The first section of a report that has a column of addresses, below its header.
 
-    Later sections say what these people did: one that has a time of somebody else is refused.
+    Other sections tell of the meeting, or what these people did: one that has somebody else is
+    refused.
     """
-    sections = _sections(rows)
-    for (line, head), *people in sections:
-        columns = [n for _, row in people for n, cell in enumerate(row) if is_address(cell)]
-        if len(head) <= _LIST or not columns or any(map(_TIME.fullmatch, head)):
+    others: list[_Row] = []
+    people: list[_Row] = []
+    for (line, head), *section in _sections(rows):
+        columns = [n for _, row in section for n, cell in enumerate(row) if is_address(cell)]
+        if people or len(head) <= _LIST or not columns or any(map(_TIME.fullmatch, head)):
+            least = 2 if people else _LIST  # before them stands what is told of the meeting
+            others += [row for row in [(line, head), *section] if len(row[1]) >= least]
             continue
-        for line, row in people:
+        for line, row in section:
             if len(row) != len(head):
                 raise refusal(f"{len(row)} fields, not {len(head)}", line, _REMEDY)
-        for line, row in people:
+        for line, row in section:
             yield line, row[0], row[min(columns)], [c for c in row[1:] if _TIME.fullmatch(c)]
-        _check_same({row[0] for _, row in people}, sections)
-        return
-    raise refusal("no participants with addresses", 1, _REMEDY)
-
-
-def _check_same(names: set[str], sections: Iterable[Sequence[_Row]]) -> None:
-    for line, row in chain.from_iterable(sections):
-        if row[0] not in names and any(map(_TIME.fullmatch, row[1:])):
+        people = section
+    if not people:
+        raise refusal("no participants with addresses", 1, _REMEDY)
+    names = {row[0] for _, row in people}
+    for line, row in others:
+        if row[0] not in names and any(map(_is_told, row[1:])):
             raise refusal("somebody who is not among the participants", line, _REMEDY)
+
+
+def _is_told(cell: str) -> bool:
+    """Whether a cell tells something of a person."""
+    return is_address(cell) or _TIME.fullmatch(cell) is not None
 
 
 def _sections(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
