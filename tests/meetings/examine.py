@@ -126,8 +126,9 @@ def _attendance(data: bytes, people: list[teams_attendance.Attendee]) -> bool:
     text = data[2:].decode("utf-16-le") if data[:2] == b"\xff\xfe" else data.decode("utf-8-sig")
     labels = {person.label for person in people}
     rows = [*csv.reader(io.StringIO(text, newline=""), delimiter="\t")]
-    emails = {person.email for person in people} - {""}
-    first = next((n for n, row in enumerate(rows) if emails & {*map(str.lower, row)}), 0)
+    known = {(person.label, person.email) for person in people if person.email}
+    said = (({(row[0], cell.lower()) for cell in row[1:]} if row else set()) for row in rows)
+    first = next((n for n, pairs in enumerate(said) if pairs & known), 0)
     time = re.compile(r"\d{1,4}[./-]\d\d?[./-]\d{2,4},? \d\d?:\d\d(?::\d\d)?(?: [AP]M)?", re.ASCII)
     timed = [row[0] for row in rows[first:] if any(map(time.fullmatch, row[1:]))]
     return {*timed} <= labels
