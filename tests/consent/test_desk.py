@@ -157,6 +157,24 @@ def test_from_keys_to_a_trusted_manifest(any_desk: Desk) -> None:
         gate.admit(source, Config(), datetime.now(UTC))
 
 
+def test_nobody_draws_again_with_another_seed(desk: Desk) -> None:
+    folder = desk.folder
+    desk("new", folder / "draft")
+    desk.fill()
+    terms = folder / "draft" / "TERMS.json"
+    told = json.loads(terms.read_bytes())
+
+    def signed(seed: str, randomised: bool) -> str:
+        split = {"seed": seed, "randomised": randomised}
+        terms.write_text(json.dumps(told | {"split": split}))
+        return desk.sign()[2]
+
+    assert signed("first", True) == ""
+    for seed, randomised in (("again", True), ("first", False), ("change-me", False)):
+        assert "DRAFT_FORGETS: " in signed(seed, randomised)
+    assert signed("first", True) == ""
+
+
 def test_the_next_epoch_forgets_nothing(any_desk: Desk) -> None:
     desk = any_desk
     folder = desk.folder

@@ -1,6 +1,7 @@
 """The sentences name what decided: codes, rules and events, and nothing that was said."""
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -143,8 +144,18 @@ def test_what_was_not_decided_is_refused_in_one_line(
 def test_another_manifest_explains_nothing(decided: RunDir) -> None:
     path = decided.path / "gate" / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"manifest_sha256": "0" * 64}))
-    with pytest.raises(Refused, match="MANIFEST_CHANGED"):
+    with pytest.raises(Refused, match=r"MANIFEST_CHANGED.*--manifest"):
         list(explain(decided.path, "m0", None))
+
+
+def test_a_run_is_explained_by_a_copy_of_its_epochs_manifest(
+    decided: RunDir, world: World, tmp_path: Path
+) -> None:
+    before = list(explain(decided.path, "m0", None))
+    kept = tmp_path / "kept"
+    shutil.copytree(world.source.manifest, kept)
+    (world.source.manifest / "MANIFEST.json").write_bytes(b"{}")
+    assert list(explain(decided.path, "m0", None, kept)) == before
 
 
 @pytest.mark.parametrize("meetings", [("m0",), ("m0", "mistyped")])

@@ -193,7 +193,8 @@ def sign_draft(
 
     Raises:
         Refused: a code of the old manifest; ``DRAFT_FORGETS`` when consent events or exclusion
-            rules of the old one are missing or changed: these only grow.
+            rules of the old one are missing or changed: these only grow, and the seed of a random
+            split stays.
     """
     trial = sign(b"{}", keys)  # nothing is replaced by what nobody could verify
     verify(trial, KeyRole.MANIFEST, trust, "MANIFEST", "the keys given", now)
@@ -201,6 +202,10 @@ def sign_draft(
     if folder.exists():
         old = load_at_any_time(folder, trust, now)
         check_grows(old, draft, now)
+        if old.head.split.randomised and draft.split != old.head.split:
+            raise Refused("DRAFT_FORGETS", "the last epoch's arms were drawn with another seed; "
+                          "who draws again could choose", f"{TERMS} key split",
+                          "restore the seed, and draw with it")  # fmt: skip
         if old.head.copies is not None and copies is None:
             raise Refused("DRAFT_FORGETS", "the last epoch had an index of excluded content",
                           "copies.index", "give --copies-key and --store")  # fmt: skip
@@ -260,7 +265,10 @@ def _warnings(draft: Draft, now: datetime) -> Iterator[Refused]:
 def _warnings_of_rows(tables: Tables) -> Iterator[Refused]:
     """Warnings for which rows are looked at one by one."""
     split = {row.meeting_id for row in tables.split}
-    for n, meeting in enumerate(tables.meetings, 1):
+    if tables.meetings and not split:
+        yield Refused("SPLIT_UNASSIGNED", "no meeting has an arm yet", "split.jsonl",
+                      "draw the split: harness manifest draw")  # fmt: skip
+    for n, meeting in enumerate(tables.meetings if split else (), 1):
         if meeting.meeting_id not in split:
             yield Refused("SPLIT_UNASSIGNED", "it has no arm", f"meetings.jsonl row {n}",
                           "draw the split again if it may be used")  # fmt: skip

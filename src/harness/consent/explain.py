@@ -51,22 +51,26 @@ def main(words: Sequence[str]) -> int:
             directory and manifest.
     """
     arguments = _parser().parse_args(words)
-    for line in explain(arguments.run_dir, arguments.meeting, arguments.turn):
+    for line in explain(arguments.run_dir, arguments.meeting, arguments.turn, arguments.manifest):
         print(line)
     return ExitCode.DONE
 
 
-def explain(run_dir: Path, meeting: str, turn: str | None) -> Iterator[str]:
+def explain(
+    run_dir: Path, meeting: str, turn: str | None, manifest_folder: Path | None = None
+) -> Iterator[str]:
     """Sentences about one meeting of a run.
 
     Args:
         run_dir: whose gate has decided.
         meeting: meeting id.
         turn: ``MODALITY/INDEX``, or an index of the only modality.
+        manifest_folder: of the run's epoch, where another one has taken its place since.
     """
     config, summary = load_config(run_dir), read_json(run_dir / "gate" / "summary.json")
     now = parse_time(summary["decided_at"])
     source = locate(config.data)
+    source = replace(source, manifest=manifest_folder) if manifest_folder else source
     manifest, log = _then(source, summary, now)
     head, tables = manifest.head, _only(manifest, withdrawn(manifest, log), meeting)
     case = _Case(config, head, tables, now)
@@ -90,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("meeting", help="meeting id")
     parser.add_argument("turn", nargs="?", help="MODALITY/INDEX, as in decisions.parquet")
+    parser.add_argument("--manifest", type=Path, metavar="DIR",
+                        help="that of the run's epoch, where a newer one stands")  # fmt: skip
     return parser
 
 
@@ -155,7 +161,7 @@ def _then(source: Source, summary: dict[str, Any], now: datetime) -> tuple[Manif
     manifest = load_at_any_time(source.manifest, trust, now)
     if manifest.sha256 != summary["manifest_sha256"]:
         raise Refused("MANIFEST_CHANGED", "it is not the manifest that the run was decided under",
-                      "MANIFEST.json", "name the epoch of the run by data.manifest")  # fmt: skip
+                      "MANIFEST.json", "name that of the run's epoch by --manifest")  # fmt: skip
     log = withdrawals.read_at_any_time(source.withdrawals, trust, now)
     then = summary["withdrawals"]["entries"]
     known = Log(log.entries[:then], log.heads[:then], log.as_of)

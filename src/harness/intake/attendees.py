@@ -2,6 +2,7 @@
 
 from harness.consent.records import Role
 from harness.intake.people import Seen
+from harness.intake.tables import one_of
 from harness.meetings.address import address
 from harness.meetings.strict import decode, refusal, table_rows
 
@@ -25,7 +26,8 @@ def read(data: bytes) -> list[Seen]:
             label, email, role = row
             seen = Seen(label, address(email) if email else "", Role(role))
         except ValueError:
-            raise refusal("not a label, an address and a role", line, "correct it") from None
+            raise refusal(f"not a label, an address or nothing, and {one_of(Role)}", line,
+                          "correct it") from None  # fmt: skip
         if not label.strip():
             raise refusal("no label", line, "correct it")
         found.append(seen)

@@ -164,8 +164,12 @@ def _say(summary: dict[str, Any], asked: argparse.Namespace) -> None:
     print(f"{summary['read']} of {summary['files']} files read, {summary['meetings']} meetings, "
           f"{summary['turns']} turns, {summary['words']} words")  # fmt: skip
     if summary["unresolved"]:
-        print(f"{summary['unresolved']} labels stand for nobody known: name them in aliases, "
-              f"see {asked.dst / 'private' / 'unresolved.csv'}")  # fmt: skip
+        print(f"{summary['unresolved']} rows of rosters stand for nobody known, by series and "
+              f"reason in {asked.dst / 'private' / 'unresolved.csv'}: list who came "
+              "(attendees.csv), or name them in aliases, see docs/import.md")  # fmt: skip
+    if not summary["meetings"]:
+        print(Refused("IMPORT_OCCASION", "no meeting could be read", str(asked.src),
+                      "see the refusals above"), file=sys.stderr)  # fmt: skip
     print(f"next: complete {asked.dst / 'draft'}, then harness manifest lint {asked.dst / 'draft'}")
     if asked.json:
         print(json.dumps({key: summary[key] for key in ("files", "read", "refused", "meetings",

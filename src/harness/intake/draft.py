@@ -145,7 +145,7 @@ def _event(
 ) -> dict[str, Any]:
     """An answer as an event of the consent log, about the recording of one meeting alone."""
     key, since = people.key(answer["email"]), answer["since"] or meeting["start"]
-    name = f"{meeting['meeting_id']} {key} {answer['answer']}"
+    name = f"{controller} {meeting['meeting_id']} {key} {answer['answer']}"
     far = format_time(parse_time(since) + _LONG)
     return {
         "event_id": f"recording-{hashlib.sha256(name.encode()).hexdigest()[:24]}",
@@ -167,7 +167,8 @@ def _after(time: str) -> str:
 
 def unresolved(taken: Iterable[dict[str, Any]]) -> Iterator[list[str]]:
     """Rows of the list of labels that stand for nobody known."""
-    yield ["meeting_id", "label", "turns", "reason"]
+    yield ["series_id", "meeting_id", "label", "turns", "reason"]
     for one in taken:
+        series = one["meeting"]["series_id"] if one["meeting"] else ""
         for row in one["unresolved"]:
-            yield [row["meeting_id"], row["label"], str(row["turns"]), row["reason"]]
+            yield [series, row["meeting_id"], row["label"], str(row["turns"]), row["reason"]]

@@ -65,9 +65,14 @@ def of_file(data: bytes) -> Told:
     """By a ``meeting.json``.
 
     Raises:
-        Refused: ``PARSE_REFUSED``, ``SCHEMA_INVALID``, ``IMPORT_OCCASION``.
+        Refused: ``PARSE_REFUSED``, ``IMPORT_OCCASION``.
     """
-    occasion = parse(Occasion, json_document(data, "meeting.json"), "meeting.json")
+    fields = json_document(data, "meeting.json")
+    try:
+        occasion = parse(Occasion, fields, "meeting.json")
+    except Refused as error:
+        raise Refused("PARSE_REFUSED", error.what, error.where,
+                      "correct the file; times are in UTC with Z") from None  # fmt: skip
     try:
         ZoneInfo(occasion.tz)
     except (ValueError, OSError, KeyError):

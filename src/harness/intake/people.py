@@ -27,7 +27,7 @@ from harness.consent.records import (
     Role,
     is_plain_text,
 )
-from harness.intake.tables import invalid, read_table
+from harness.intake.tables import invalid, one_of, read_table
 from harness.meetings.address import address, domain
 
 NO_NAME = "(no name)"
@@ -131,7 +131,11 @@ def read_known(path: Path) -> dict[str, Known]:
             known = Known(AgeBand(age), Relation(relation), tuple(places.split()))
         except ValueError:
             raise invalid(
-                path, line, "not an address, an age band, a relation and places", "PEOPLE"
+                path,
+                line,
+                f"not an address, {one_of(AgeBand)}, {one_of(Relation)}, and places of "
+                "ISO 3166 with spaces between",
+                "PEOPLE",
             ) from None
         if email in found:
             raise invalid(path, line, "an address that stands twice", "PEOPLE")

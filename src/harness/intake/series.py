@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.consent.records import ALL, Declared
-from harness.intake.tables import invalid, read_table
+from harness.intake.tables import invalid, one_of, read_table
 
 _COLUMNS = ["series_id", "special_category", "tags"]
 
@@ -46,7 +46,8 @@ def read_series(path: Path) -> dict[str, About]:
             series_id, special, tags = row
             declared = About(Declared(special), tuple(tags.split()))
         except ValueError:
-            raise invalid(path, line, "not a series, a declaration and tags", "SERIES") from None
+            raise invalid(path, line, f"not series_id, {one_of(Declared)}, and tags with spaces "
+                          "between", "SERIES") from None  # fmt: skip
         if series_id in found:
             raise invalid(path, line, "a series that stands twice", "SERIES")
         found[series_id] = declared

@@ -1,6 +1,7 @@
 """The operator's tables: CSV files with fixed columns, told by their header."""
 
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 
 from harness.consent.reading import read_once
@@ -25,6 +26,11 @@ def read_table(path: Path, columns: Sequence[str], family: str) -> Iterator[tupl
     if not rows or rows[0][1] != [*columns]:
         raise invalid(path, 1, f"the columns are not {','.join(columns)}", family)
     yield from rows[1:]
+
+
+def one_of(kind: type[StrEnum]) -> str:
+    """The words of a column, for people."""
+    return "|".join(kind)
 
 
 def invalid(path: Path, line: int, what: str, family: str) -> Refused:

@@ -171,6 +171,8 @@ def _publish(
         raise Refused("RECEIPT_UNEQUAL", "what entered training is not what was admitted",
                       "train/receipt.json", "no adapter is written; find what came in")  # fmt: skip
     _save_adapter(run, module, model_card(config, made))
+    print(f"train: {made['tokens']} tokens entered, the receipt is equal; adapter in "
+          f"{run.path / 'adapter'}", flush=True)  # fmt: skip
     return made
 
 
