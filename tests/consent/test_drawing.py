@@ -85,6 +85,7 @@ def test_a_series_may_go_to_validation_as_a_whole(folder: Path) -> None:
 
 def test_nothing_is_drawn_of_nobody_who_agreed(folder: Path) -> None:
     (folder / "consent.jsonl").write_bytes(b"")
-    with pytest.raises(Refused, match="NOTHING_ADMITTED"):
+    with pytest.raises(Refused, match=r"NOTHING_ADMITTED.*: NO_CONSENT_RECORD \d+") as refused:
         draw_split(folder, NOBODY, NOW, [])
+    assert "SPLIT_UNASSIGNED" not in str(refused.value)
     assert (folder / "split.jsonl").read_bytes() == b""

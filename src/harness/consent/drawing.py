@@ -6,13 +6,14 @@ each, in turn of another kind, so that every kind that can be drawn is tested.
 """
 
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
 from harness.consent.authoring import Draft, lines, trial_manifest
 from harness.consent.drafting import TERMS, open_draft, read_terms
@@ -39,6 +40,7 @@ from harness.rundir import write_bytes, write_json
 
 UNDRAWN = "change-me"
 """The seed of a new draft, which is no seed."""
+_SHOWN = 5
 _KINDS = (RuleKind.MEETING, RuleKind.DATE_RANGE, RuleKind.MODALITY)
 _MEASURED = (Operation.FINE_TUNING, Operation.EVALUATION, Operation.LEAK_TEST)
 
@@ -65,14 +67,16 @@ def draw_split(
     """
     terms = read_terms(folder)
     seed = secrets.token_hex(16) if terms.split.seed == UNDRAWN else terms.split.seed
+    why = Counter[str]()
     with open_draft(folder, now) as draft:
-        rows = _admissible(draft, log, now)
+        rows = _admissible(draft, log, now, why)
     pool: dict[str, list[str]] = defaultdict(list)
     for row in rows.values():
         pool[row.series_id].append(row.meeting_id)
     if not pool:
-        raise Refused("NOTHING_ADMITTED", "no meeting would be admitted, whatever its arm", "",
-                      "complete the draft; harness manifest lint and explain say how")  # fmt: skip
+        codes = ", ".join(f"{code} {count}" for code, count in why.most_common(_SHOWN))
+        raise Refused("NOTHING_ADMITTED", f"whatever its arm, no meeting would be: {codes}",
+                      str(folder), "complete the draft")  # fmt: skip
     if not {*validation} <= {*pool}:
         raise Refused("UNKNOWN_REFERENCE", "a series without meetings that would be admitted",
                       "--validation", "name another")  # fmt: skip
@@ -85,8 +89,11 @@ def draw_split(
     return {arm: sum(row.arm is arm for row in split) for arm in Arm}
 
 
-def _admissible(draft: Draft, log: Log, now: datetime) -> dict[str, MeetingRow]:
-    """Meetings that nothing but their arm denies, for every purpose of the scope."""
+def _admissible(draft: Draft, log: Log, now: datetime, why: Counter[str]) -> dict[str, MeetingRow]:
+    """Meetings that nothing but their arm denies, for every purpose of the scope.
+
+    ``why`` takes the codes of the others, the arm's apart.
+    """
     ruler, scope = Ruler(trial_manifest(draft, now), log, now), draft.scope
     operations = tuple(operation for operation in _MEASURED if operation in scope.operations)
     found: set[str] | None = None
@@ -97,7 +104,9 @@ def _admissible(draft: Draft, log: Log, now: datetime) -> dict[str, MeetingRow]:
         for rulings in ruler.rule(request):
             ids = rulings.frame.meetings.array("meeting_id")
             names |= {ids[int(n)].as_py() for n in np.flatnonzero(rulings.usable)}
+            why.update(pc.list_flatten(rulings.code_lists()).to_pylist())
         found = names if found is None else found & names
+    del why["SPLIT_UNASSIGNED"]
     return {row.meeting_id: row for row in draft.tables.meetings if row.meeting_id in (found or ())}
 
 
