@@ -1,6 +1,7 @@
 """The train stage: gate again, then adapter, receipt and model card."""
 
 import shutil
+import sys
 import warnings
 from datetime import UTC, datetime
 from typing import Any
@@ -172,7 +173,7 @@ def _publish(
                       "train/receipt.json", "no adapter is written; find what came in")  # fmt: skip
     _save_adapter(run, module, model_card(config, made))
     print(f"train: {made['tokens']} tokens entered, the receipt is equal; adapter in "
-          f"{run.path / 'adapter'}", flush=True)  # fmt: skip
+          f"{run.path / 'adapter'}", file=sys.stderr, flush=True)  # fmt: skip
     return made
 
 
