@@ -29,6 +29,7 @@ from harness.consent.signing import (
 )
 from harness.digest import canonical_json
 from harness.errors import ExitCode
+from harness.meetings.detectors.patterns import Patterns
 from harness.meetings.model import Modality
 
 
@@ -110,6 +111,15 @@ def test_what_is_masked_is_merged_too(
     assert counts[0] == counts[1] == {"name": len(masked[0])}
     assert (runs[0] / "private" / "masked.parquet").stat().st_mode & 0o777 == 0o600
     assert "Masked: name, characters 6 to 8." in "\n".join(explain(runs[1], "m0", "0"))
+
+
+def test_a_share_that_was_masked_by_other_detectors_is_not_merged(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [job.share(n) for n in (0, 1)] == [ExitCode.DONE] * 2
+    monkeypatch.setattr(Patterns, "version", "patterns/0")
+    assert job.merge() == ExitCode.REFUSED
+    assert "SHARD_MISMATCH: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("of", [2, 3, 5])

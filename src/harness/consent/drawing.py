@@ -67,9 +67,8 @@ def draw_split(
     """
     terms = read_terms(folder)
     seed = secrets.token_hex(16) if terms.split.seed == UNDRAWN else terms.split.seed
-    why = Counter[str]()
     with open_draft(folder, now) as draft:
-        rows = _admissible(draft, log, now, why)
+        rows, why = _admissible(draft, log, now)
     pool: dict[str, list[str]] = defaultdict(list)
     for row in rows.values():
         pool[row.series_id].append(row.meeting_id)
@@ -89,14 +88,14 @@ def draw_split(
     return {arm: sum(row.arm is arm for row in split) for arm in Arm}
 
 
-def _admissible(draft: Draft, log: Log, now: datetime, why: Counter[str]) -> dict[str, MeetingRow]:
-    """Meetings that nothing but their arm denies, for every purpose of the scope.
-
-    ``why`` takes the codes of the others, the arm's apart.
-    """
+def _admissible(
+    draft: Draft, log: Log, now: datetime
+) -> tuple[dict[str, MeetingRow], Counter[str]]:
+    """Meetings that nothing but their arm denies, for every purpose; and codes of the others."""
     ruler, scope = Ruler(trial_manifest(draft, now), log, now), draft.scope
     operations = tuple(operation for operation in _MEASURED if operation in scope.operations)
     found: set[str] | None = None
+    why = Counter[str]()
     for purpose in scope.purposes:
         request = Request(scope.controller, purpose, operations, scope.modalities, frozenset(Arm),
                           scope.recipients, frozenset({RuleSource.SENTINEL}))  # fmt: skip
@@ -107,7 +106,8 @@ def _admissible(draft: Draft, log: Log, now: datetime, why: Counter[str]) -> dic
             why.update(pc.list_flatten(rulings.code_lists()).to_pylist())
         found = names if found is None else found & names
     del why["SPLIT_UNASSIGNED"]
-    return {row.meeting_id: row for row in draft.tables.meetings if row.meeting_id in (found or ())}
+    rows = (row for row in draft.tables.meetings if row.meeting_id in (found or ()))
+    return {row.meeting_id: row for row in rows}, why
 
 
 def _append_rules(

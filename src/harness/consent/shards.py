@@ -154,6 +154,7 @@ def _statement(
             "manifest_sha256": session.manifest.sha256,
             "withdrawals": to_json(session.present.log_head),
             "code_sha256": code_digest(),
+            "detectors": [*session.masking.detectors],
             "request_sha256": config_digest(session.config, "gate"),
             "decided_at": session.config.gate.decided_at,
             "shard": shard,
@@ -183,8 +184,9 @@ def _verified(session: Session, trust: TrustRoot, shard: int, files: Mapping[str
     except (KeyError, TypeError):
         counts, tally = None, Tally()
     if counts is None or stated != _statement(session, shard, files, counts):
-        raise Refused("SHARD_MISMATCH", "it was decided on another manifest, log, code, request or "
-                      "clock, or its files were changed", where, "decide it again")  # fmt: skip
+        raise Refused("SHARD_MISMATCH", "it was decided on another manifest, log, code, request, "
+                      "detectors or clock, or its files were changed", where,
+                      "decide it again")  # fmt: skip
     return tally
 
 
