@@ -30,7 +30,7 @@ KEYS = flatten(Config())
 # The first stage that depends on a group of settings; those after it depend on it too.
 FIRST = {
     "data": "gate", "job": "gate", "model": "train", "corpus": "train", "canaries": "train",
-    "lora": "train", "train": "train", "probe": "probe",
+    "lora": "train", "privacy": "train", "train": "train", "probe": "probe",
 }  # fmt: skip
 TRANSIENT = {
     "name", "run_dir", "json", "data.root", "data.manifest", "data.withdrawals",

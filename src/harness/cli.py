@@ -45,6 +45,7 @@ STAGE_MODULES = {
     "probe": "harness.probes.suite",
     "report": "harness.reporting.stage",
 }
+FOLLOW = "follow"  # not for people: what a training starts its other processes by
 _JSON = {"--json": "json=true"}
 SUMMARIES = {
     "gate": "gate/summary.json",
@@ -89,6 +90,8 @@ def dispatch(words: Sequence[str]) -> int:
         return complete(list(words))
     elif first in COMMANDS:
         return HydraCommand(first, [_JSON.get(word, word) for word in words[1:]])()
+    elif first == FOLLOW:
+        return follow(Path(words[1]))
     elif first in TOOLS:
         return int(importlib.import_module(TOOLS[first][1]).main(list(words[1:])))
     else:
@@ -282,8 +285,11 @@ def run_stages(command: str, config: "Config", line: str) -> int:
             report is written first.
     """
     from harness.config import STAGES
+    from harness.launch.ranks import ranks
     from harness.rundir import RunDir
 
+    if ranks().rank > 0:  # torchrun and srun start the whole command in every process
+        return _follow(config, Path(config.run_dir)) if command in ("train", "run") else 0
     if command == "gate" and config.gate.shard >= 0:
         found = importlib.import_module(STAGE_MODULES["gate"]).run_shard(
             config, Path(config.run_dir)
@@ -305,6 +311,21 @@ def run_stages(command: str, config: "Config", line: str) -> int:
         print(json.dumps(summaries if command == "run" else summaries.get(command)))
     if verdict:
         raise verdict
+    return ExitCode.DONE
+
+
+def follow(run_dir: Path) -> int:
+    """Take part in the training that rank 0 runs in a run directory."""
+    from harness.rundir import load_config
+
+    return _follow(load_config(run_dir), run_dir)
+
+
+def _follow(config: "Config", run_dir: Path) -> int:
+    from harness.rundir import Attempt, RunDir
+
+    training = importlib.import_module(STAGE_MODULES["train"])
+    training.run(config, RunDir(run_dir, config), Attempt("train", sys.maxsize))
     return ExitCode.DONE
 
 

@@ -93,6 +93,12 @@ class Model:
         name: hub only: ORG/NAME in the Hugging Face cache or hub.
         revision: hub only: branch, tag or commit.
         dtype: auto (bfloat16 where the machine computes in it, else float32), bfloat16, float32.
+        quantization: none, or nf4: QLoRA's 4-bit base (Dettmers et al. 2023; needs bitsandbytes
+            and a CUDA device).
+        attention: auto (``documents`` where it agrees with the model's own, else sdpa), documents,
+            sdpa, eager, or flash_attention_2 (needs flash-attn and a CUDA device).
+        liger: whether Liger's kernels compute norms, rotary positions and SwiGLU (needs
+            liger-kernel and a CUDA device).
         cache: where converted base models are kept.
     """
 
@@ -100,16 +106,30 @@ class Model:
     name: str = ""
     revision: str | None = None
     dtype: str = "auto"
+    quantization: str = "none"
+    attention: str = "auto"
+    liger: bool = False
     cache: str = "${oc.env:HARNESS_CACHE,.harness/models}"
 
 
 @dataclass
 class Corpus:
-    """Attributes: row_tokens: length of a packed row, and the longest document, in tokens;
-    meeting_tokens: read at most so many tokens of each meeting (0 for all)."""
+    """What becomes of admitted turns before they are rows of tokens.
+
+    Attributes:
+        row_tokens: length of a packed row, and the longest document, in tokens.
+        meeting_tokens: read at most so many tokens of each meeting (0 for all).
+        goldfish: leave one token in so many without a loss (Hans et al. 2024; 0 none).
+        goldfish_context: tokens before a token whose hash decides whether it is left out.
+        repeated: of every stretch of so many tokens that occurs again, only the first occurrence
+            has a loss (0: all have).
+    """
 
     row_tokens: int = 512
     meeting_tokens: int = 0
+    goldfish: int = 0
+    goldfish_context: int = 13
+    repeated: int = 0
 
 
 @dataclass
@@ -127,16 +147,25 @@ class Lora:
     """LoRA (Hu et al. 2021) on the frozen base.
 
     Attributes:
+        kind: lora; rslora, which scales by alpha / sqrt(r) (Kalajdzievski 2023); or dora, which
+            learns magnitudes apart from directions (Liu et al. 2024).
         r: rank.
-        alpha: scale numerator; updates are scaled by alpha / r.
+        alpha: scale numerator; updates of lora and dora are scaled by alpha / r.
         dropout: on the adapter's input.
         targets: module names to adapt, or ``all-linear``.
+        init: default (A uniform, B zero), gaussian (A normal, B zero) or orthogonal; PiSSA and
+            OLoRA change the base, which would no longer be the adapter switched off.
+        dtype: of the adapter in forward passes: float32, or bfloat16 with float32 master copies
+            that the optimiser changes.
     """
 
+    kind: str = "lora"
     r: int = 16
     alpha: float = 32.0
     dropout: float = 0.0
     targets: str = "all-linear"
+    init: str = "default"
+    dtype: str = "float32"
 
 
 @dataclass
@@ -147,13 +176,22 @@ class Train:
         epochs: passes over the packed corpus.
         lr: peak learning rate of AdamW.
         warmup: share of all steps spent warming up; cosine decay to ``lr_end`` x lr follows.
-        batch_rows: packed rows in one optimiser step.
+        batch_rows: packed rows in one optimiser step, over all devices.
+        micro_rows: rows in one forward pass at most (0: all that a device has of a step); changes
+            memory and speed, not what is learnt.
         clip: gradient norm bound.
         checkpoint_steps: save what resume needs every so many optimiser steps.
         eval_epochs: loss on the validation series every so many epochs (0 never).
         patience: stop after so many evaluations without improvement (0 never).
         threads: CPU threads (0 leaves torch's choice); part of what bit-exact resume needs.
         accelerator: auto, cpu or cuda.
+        devices: processes that share each step.
+        strategy: ddp (each has the whole base) or fsdp2 (each has a share of the base's layers).
+        deterministic: whether only deterministic kernels are used, and a run is continued only
+            where its bits can be.
+        compile: auto (CUDA devices, where the run is long enough to gain), on or off.
+        activation_checkpointing: compute activations again in the backward pass: less memory,
+            about a third more time.
         seed: seed of initialisation, order and dropout.
     """
 
@@ -163,13 +201,36 @@ class Train:
     lr_end: float = 0.1
     weight_decay: float = 0.0
     batch_rows: int = 1
+    micro_rows: int = 0
     clip: float = 1.0
     checkpoint_steps: int = 20
     eval_epochs: int = 2
     patience: int = 0
     threads: int = 0
     accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "ddp"
+    deterministic: bool = True
+    compile: str = "auto"
+    activation_checkpointing: bool = False
     seed: int = 0
+
+
+@dataclass
+class Privacy:
+    """DP-SGD on the adapter (Abadi et al. 2016); off unless ``epsilon`` or ``noise`` is set.
+
+    Attributes:
+        epsilon: bound to keep over the whole training; the noise follows from it.
+        noise: noise multiplier, instead of ``epsilon``.
+        delta: of the bound; below one over the number of documents.
+        clip: L2 bound of one document's gradient.
+    """
+
+    epsilon: float = 0.0
+    noise: float = 0.0
+    delta: float = 1e-5
+    clip: float = 1.0
 
 
 @dataclass
@@ -230,15 +291,16 @@ class Config:
     canaries: Canaries = field(default_factory=Canaries)
     lora: Lora = field(default_factory=Lora)
     train: Train = field(default_factory=Train)
+    privacy: Privacy = field(default_factory=Privacy)
     probe: Probe = field(default_factory=Probe)
     tracking: Tracking = field(default_factory=Tracking)
 
 
 _STAGE_KEYS = {
     "gate": ("data", "job"),
-    "train": ("data", "job", "model", "corpus", "canaries", "lora", "train"),
-    "probe": ("data", "job", "model", "corpus", "canaries", "lora", "train", "probe"),
-    "report": ("data", "job", "model", "corpus", "canaries", "lora", "train", "probe"),
+    "train": ("data", "job", "model", "corpus", "canaries", "lora", "train", "privacy"),
+    "probe": ("data", "job", "model", "corpus", "canaries", "lora", "train", "privacy", "probe"),
+    "report": ("data", "job", "model", "corpus", "canaries", "lora", "train", "privacy", "probe"),
 }
 _TRANSIENT = {
     "data.root", "data.manifest", "data.withdrawals", "data.copies_key", "data.state",
@@ -287,12 +349,21 @@ def check(config: Config) -> None:
     _one_of("model.dtype", config.model.dtype, ("auto", "bfloat16", "float32"))
     _one_of("tracking.mode", config.tracking.mode, ("off", "offline", "online"))
     _one_of("train.accelerator", config.train.accelerator, ("auto", "cpu", "cuda"))
+    _one_of("train.strategy", config.train.strategy, ("ddp", "fsdp2"))
+    _one_of("train.compile", config.train.compile, ("auto", "on", "off"))
+    _one_of("model.quantization", config.model.quantization, ("none", "nf4"))
+    _one_of("model.attention", config.model.attention,
+            ("auto", "documents", "sdpa", "eager", "flash_attention_2"))  # fmt: skip
+    _one_of("lora.kind", config.lora.kind, ("lora", "rslora", "dora"))
+    _one_of("lora.init", config.lora.init, ("default", "gaussian", "orthogonal"))
+    _one_of("lora.dtype", config.lora.dtype, ("float32", "bfloat16"))
     flat = flatten(config)
     for choice in (f"data={config.data.source}", f"model={config.model.source}"):
         for key in _NEEDED.get(choice, ()):
             if not flat[key]:
                 raise UsageError("CONFIG_VALUE", f"{choice} needs it", key, f"set {key}=...")
-    positive = ("corpus.row_tokens", "lora.r", "train.epochs", "train.batch_rows",
+    positive = ("corpus.row_tokens", "corpus.goldfish_context", "train.devices", "privacy.delta",
+                "privacy.clip", "lora.r", "train.epochs", "train.batch_rows",
                 "train.checkpoint_steps", "probe.batch_tokens", "probe.suffix", "probe.resamples",
                 "probe.windows", "train.lr", "canaries.per_level")  # fmt: skip
     for key in positive:
@@ -309,7 +380,9 @@ def check(config: Config) -> None:
 
 def _check_whole_numbers(flat: dict[str, Any]) -> None:
     for key in ("data.seed", "canaries.seed", "train.seed", "probe.seed", "train.threads",
-                "train.eval_epochs", "train.patience", "corpus.meeting_tokens"):  # fmt: skip
+                "train.eval_epochs", "train.patience", "corpus.meeting_tokens", "train.micro_rows",
+                "corpus.goldfish", "corpus.repeated", "privacy.epsilon",
+                "privacy.noise"):  # fmt: skip
         if flat[key] < 0:
             raise UsageError("CONFIG_VALUE", f"{flat[key]} is below 0", key, "correct it")
     for key in ("canaries.repetitions", "probe.prefixes"):
@@ -319,6 +392,12 @@ def _check_whole_numbers(flat: dict[str, Any]) -> None:
         raise UsageError("CONFIG_VALUE", "a row holds no text", "corpus.row_tokens", "raise it")
     if flat["lora.alpha"] < 1 or flat["lora.alpha"] % 1:  # peft takes whole numbers
         raise UsageError("CONFIG_VALUE", "no whole number above 0", "lora.alpha", "correct it")
+    if flat["corpus.goldfish"] == 1:
+        raise UsageError("CONFIG_VALUE", "no token would have a loss", "corpus.goldfish",
+                         "4 leaves out a quarter")  # fmt: skip
+    if flat["privacy.epsilon"] and flat["privacy.noise"]:
+        raise UsageError("CONFIG_VALUE", "the noise follows from privacy.epsilon",
+                         "privacy.noise", "set one of the two")  # fmt: skip
     if flat["canaries.per_level"] * len(flat["canaries.repetitions"]) > MOST_CANARIES:
         raise UsageError("CONFIG_VALUE", f"more than {MOST_CANARIES} canaries",
                          "canaries.per_level", "lower it")  # fmt: skip

@@ -25,7 +25,7 @@ def test_nobody_but_the_gate_makes_a_permission() -> None:
 
 
 def batches(data: MeetingData) -> list[Batch]:
-    return list(data.train_dataloader())
+    return [batch for step in data.train_dataloader() for batch in step.micro]
 
 
 def test_an_epoch_holds_every_document_once_and_supervises_all_but_first_tokens(

@@ -27,7 +27,8 @@ def ends(run_dir: Path) -> tuple[bytes, list[dict[str, Any]], dict[str, Any]]:
     lines = (run_dir / "train" / "metrics.jsonl").read_text().splitlines()
     metrics = [json.loads(line) for line in lines]
     for line in metrics:
-        del line["tokens_per_second"], line["peak_memory_mb"]
+        for key in ("tokens_per_second", "supervised_tokens_per_second", "mfu", "peak_memory_mb"):
+            del line[key]
     receipt = json.loads((run_dir / "train" / "receipt.json").read_text())
     return (run_dir / "adapter" / "adapter_model.safetensors").read_bytes(), metrics, receipt
 

@@ -50,8 +50,8 @@ def memorised(trained: list[Document]) -> PeftModel:
     batch = collate([[document] for document in trained], loaded.tokenizer.pad_id)
     for _ in range(STEPS):
         states = hidden_states(model, batch.input_ids, batch.position_ids)
-        loss, count = supervised_loss(states, head(model).weight, batch.labels)  # type: ignore[arg-type]
-        (loss / count).backward()
+        loss = supervised_loss(states, head(model).weight, batch.labels, batch.predicting)
+        (loss / batch.supervised).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad()

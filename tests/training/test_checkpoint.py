@@ -7,15 +7,23 @@ import pytest
 import torch
 
 from harness.errors import Refused
-from harness.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from harness.training.checkpoint import (
+    TrainState,
+    load_checkpoint,
+    random_states,
+    save_checkpoint,
+)
 
-STATE = TrainState(7, 100, 90, [(2, 1.5), (4, 1.25)], False, "root", [1, 2], {"threads": 1})
+STATE = TrainState(
+    7, 100, 90, [(2, 1.5), (4, 1.25)], False, False, "plan", "root", [1, 2], {"threads": 1}
+)
 
 
 def saved(folder: Path, step: int = 7) -> dict[str, torch.Tensor]:
     tensors = {"weight.a": torch.randn(3, 4), "optimizer.a.step": torch.tensor(7.0)}
     STATE.step = step
-    save_checkpoint(folder, STATE, tensors, {b"1" * 32, b"2" * 32})
+    states = {f"random.0.{name}": value for name, value in random_states().items()}
+    save_checkpoint(folder, STATE, tensors | states, {b"1" * 32, b"2" * 32})
     return tensors
 
 

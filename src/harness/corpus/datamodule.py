@@ -1,20 +1,28 @@
-"""Batches for the optimiser, made from an Admitted corpus and nothing else."""
+"""Steps for the optimiser, made from an Admitted corpus and nothing else."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from harness.commitments.receipt import Span
 from harness.config import Config
 from harness.consent.capability import Admitted
 from harness.corpus.canaries import Canary, candidates, planted_documents
 from harness.corpus.documents import Document, Tokenizer, documents
+from harness.corpus.masking import without_repetition
 from harness.corpus.packing import epoch_order, pack
+from harness.digest import sha256_hex
+
+TENSORS = ("input_ids", "position_ids", "labels", "predicting", "starts")
+AHEAD = 2  # steps that are laid out while one is computed
+Row = list[Document]
 
 IGNORED = -100
 
@@ -27,6 +35,10 @@ class Batch:
         input_ids: int64, shape (rows, tokens).
         position_ids: int64, same shape; restarts at 0 with each document and in the padding.
         labels: int64, same shape; the token to predict at each position, -100 where none is.
+        predicting: int64, shape (supervised,): flat places of the labels that are one; known here,
+            so that no device is asked for it.
+        starts: int32, shape (documents + 1,): see
+            :func:`harness.models.attention.document_starts`; padding is a document of its own.
         spans: for each row what each stretch of tokens is: ``(start, end, span)``;
             beginning-of-text tokens and padding have no span.
     """
@@ -34,15 +46,19 @@ class Batch:
     input_ids: Tensor
     position_ids: Tensor
     labels: Tensor
+    predicting: Tensor
+    starts: Tensor
     spans: tuple[tuple[tuple[int, int, Span], ...], ...]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """The batch with its tensors on ``device``."""
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=non_blocking)
-            for name in ("input_ids", "position_ids", "labels")
-        }
-        return replace(self, **moved)
+        return replace(
+            self, **{name: getattr(self, name).to(device, non_blocking=True) for name in TENSORS}
+        )
+
+    def pinned(self) -> "Batch":
+        """The batch in page-locked memory, which a device can fetch while it computes."""
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in TENSORS})
 
     @property
     def tokens(self) -> int:
@@ -57,12 +73,38 @@ class Batch:
     @property
     def supervised(self) -> int:
         """Tokens with a loss."""
-        return int((self.labels != IGNORED).sum())
+        return len(self.predicting)
 
 
-def collate(rows: list[list[Document]], pad_id: int) -> Batch:
-    """Lay documents end to end in each row and pad to the longest row."""
-    width = max(sum(len(document) for document in row) for row in rows)
+@dataclass(frozen=True)
+class Step:
+    """What one process computes of one optimiser step, and what the step holds in all processes.
+
+    Attributes:
+        micro: batches, each for one forward and backward pass; as many in every process.
+        tokens: in the whole step, padding left out.
+        supervised: tokens with a loss in the whole step; each batch's sum of losses is divided by
+            it, so that neither the cut into batches nor into processes changes the gradient.
+        slots: places in the rows of the whole step, padding included.
+        documents: ids of the whole step's documents.
+    """
+
+    micro: tuple[Batch, ...]
+    tokens: int
+    supervised: int
+    slots: int
+    documents: tuple[str, ...]
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Step":
+        """The step with its batches on ``device``."""
+        return replace(self, micro=tuple(batch.to(device, non_blocking) for batch in self.micro))
+
+
+def collate(rows: Sequence[Row], pad_id: int) -> Batch:
+    """Lay documents end to end in each row and pad to the longest row; no row, a row of padding."""
+    width = max((sum(map(len, row)) for row in rows), default=0)
+    if not width:
+        rows, width = [[]], 1
     shape = (len(rows), width)
     ids = np.full(shape, pad_id, np.int64)
     labels = np.full(shape, IGNORED, np.int64)
@@ -74,16 +116,18 @@ def collate(rows: list[list[Document]], pad_id: int) -> Batch:
             end = at + len(document)
             ids[number, at:end] = document.ids
             positions[number, at:end] = np.arange(len(document))
-            labels[number, at : end - 1] = document.ids[1:]
+            labels[number, at : end - 1] = np.where(document.supervised, document.ids, IGNORED)[1:]
             found += [(at + span.start, at + span.end, span) for span in document.spans]
             at = end
         positions[number, at:] = np.arange(width - at)
         spans.append(tuple(found))
-    input_ids, position_ids, targets = map(torch.from_numpy, (ids, positions, labels))
-    return Batch(input_ids, position_ids, targets, tuple(spans))
+    predicting = np.flatnonzero(labels != IGNORED)
+    starts = np.append(np.flatnonzero(positions == 0), positions.size).astype(np.int32)
+    arrays = zip(TENSORS, (ids, positions, labels, predicting, starts), strict=True)
+    return Batch(**{name: torch.from_numpy(array) for name, array in arrays}, spans=tuple(spans))
 
 
-class Steps(Dataset[list[list[Document]]]):
+class Steps:
     """The training plan: rows of every optimiser step, a pure function of (seed, epoch, step).
 
     Args:
@@ -105,11 +149,40 @@ class Steps(Dataset[list[list[Document]]]):
     def __len__(self) -> int:
         return self.per_epoch * self.epochs
 
-    def __getitem__(self, step: int) -> list[list[Document]]:
+    def __getitem__(self, step: int) -> list[Row]:
         epoch, place = divmod(step, self.per_epoch)
         order = epoch_order(len(self.rows), self.seed, epoch)
         chosen = order[place * self.batch_rows : (place + 1) * self.batch_rows]
         return [[self.documents[i] for i in self.rows[row]] for row in chosen]
+
+    def digest(self) -> str:
+        """SHA-256 of the plan: documents, masks, canaries, packing and order."""
+        parts = [np.asarray([len(self), self.seed, self.batch_rows]).tobytes()]
+        for document in self.documents:
+            parts += [document.id.encode(), document.ids.tobytes(), document.supervised.tobytes()]
+        parts += [np.asarray(row).tobytes() for row in self.rows]
+        return sha256_hex(b"".join(sha256_hex(part).encode() for part in parts))
+
+
+def shares(rows: Sequence[Row], processes: int, micro_rows: int) -> list[list[list[Row]]]:
+    """Deal a step's rows to processes, and each process's to its forward passes.
+
+    Every process has as many passes as the others, some of them empty: whoever waits for the
+    others in a pass must not wait in vain.
+
+    Args:
+        rows: of the step.
+        processes: that share it.
+        micro_rows: rows in a pass at most; 0 for all in one.
+
+    Returns:
+        For each process, for each pass, its rows.
+    """
+    most = max(1, -(-len(rows) // processes))
+    size = micro_rows or most
+    dealt = [rows[rank::processes] for rank in range(processes)]
+    starts = range(0, most, size)
+    return [[list(mine[start : start + size]) for start in starts] for mine in dealt]
 
 
 class MeetingData(LightningDataModule):
@@ -129,36 +202,60 @@ class MeetingData(LightningDataModule):
         if type(admitted) is not Admitted:
             raise TypeError(f"training takes Admitted, not {type(admitted).__name__}")
         self.tokenizer = tokenizer
-        self.batch_rows = config.train.batch_rows
+        self.micro_rows, self.batch_rows = config.train.micro_rows, config.train.batch_rows
         self.canaries: list[Canary] = candidates(config.canaries, tokenizer)
-        self.meetings = documents(admitted.train, tokenizer, config.corpus)
-        self.carriers = planted_documents(self.canaries)
+        said = documents(admitted.train, tokenizer, config.corpus)
+        told = without_repetition(said + planted_documents(self.canaries), config.corpus)
+        self.meetings, self.carriers = told[: len(said)], told[len(said) :]
         self.validation = (
             documents(admitted.validation, tokenizer, config.corpus) if admitted.validation else []
         )
         self.steps = Steps(
-            self.meetings + self.carriers, config.corpus.row_tokens, config.train.batch_rows,
-            config.train.epochs, config.train.seed,
+            told, config.corpus.row_tokens, config.train.batch_rows, config.train.epochs,
+            config.train.seed,
         )  # fmt: skip
         self.row_tokens = config.corpus.row_tokens
-        self.start = 0
+        self.start, self.rank, self.processes = 0, 0, 1
 
-    def train_dataloader(self) -> DataLoader[list[list[Document]]]:
-        """Batches from step ``start`` to the end of the plan."""
-        # a generator of its own: a loader draws from the global one whenever it is started, which
-        # would shift the dropout of a resumed training
-        return DataLoader(
-            self.steps, batch_size=None, sampler=range(self.start, len(self.steps)),
-            collate_fn=self.collate, num_workers=0, generator=torch.Generator(),
+    @property
+    def masked(self) -> int:
+        """Tokens that stand in the plan without a loss that they would have had."""
+        return sum(len(d) - 1 - int(d.supervised.sum()) for d in self.steps.documents)
+
+    def train_dataloader(self) -> Iterator[Step]:
+        """Steps from ``start`` to the end of the plan, laid out ahead by a thread of their own."""
+        return ahead(self.step, range(self.start, len(self.steps)))
+
+    def step(self, number: int) -> Step:
+        """This process's share of a step."""
+        rows = self.steps[number]
+        mine = shares(rows, self.processes, self.micro_rows)[self.rank]
+        found = [document for row in rows for document in row]
+        micro = (self.collate(part) for part in mine)
+        return Step(
+            tuple(batch.pinned() if torch.cuda.is_available() else batch for batch in micro),
+            tokens=sum(map(len, found)), supervised=sum(int(d.supervised.sum()) for d in found),
+            slots=len(rows) * self.row_tokens, documents=tuple(d.id for d in found),
         )  # fmt: skip
 
-    def collate(self, rows: list[list[Document]]) -> Batch:
-        """One step's rows as a batch."""
+    def collate(self, rows: Sequence[Row]) -> Batch:
+        """Rows as a batch."""
         return collate(rows, pad_id=getattr(self.tokenizer, "pad_id", self.tokenizer.bos_id))
 
     def validation_batches(self) -> Iterator[Batch]:
         """The validation series, packed; for the validation loss only."""
         rows = pack([len(document) for document in self.validation], self.row_tokens)
-        for start in range(0, len(rows), self.batch_rows):
-            chosen = rows[start : start + self.batch_rows]
+        size = self.micro_rows or self.batch_rows
+        for start in range(0, len(rows), size):
+            chosen = rows[start : start + size]
             yield self.collate([[self.validation[i] for i in row] for row in chosen])
+
+
+def ahead(make: Any, numbers: Sequence[int]) -> Iterator[Any]:
+    """``make(n)`` for each number, in order; the next ones are made while one is used."""
+    with ThreadPoolExecutor(1, "steps") as pool:
+        waiting = deque(pool.submit(make, number) for number in numbers[:AHEAD])
+        for number in range(len(numbers)):
+            if number + AHEAD < len(numbers):
+                waiting.append(pool.submit(make, numbers[number + AHEAD]))
+            yield waiting.popleft().result()

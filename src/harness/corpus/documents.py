@@ -1,10 +1,11 @@
 """From gated turns to token documents that keep their way back to meeting and turn."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.commitments.receipt import Ids, Span
 from harness.config import Corpus
@@ -36,6 +37,8 @@ class Document:
         series: series id; ``canary`` for carriers.
         ids: token ids, int32, shape (n,); position 0 is the beginning-of-text token.
         spans: cover positions 1 to n without gaps, in order.
+        supervised: bool, shape (n,): whether the token at a position is predicted with a loss; by
+            default all but the first, which nothing comes before.
     """
 
     id: str
@@ -43,6 +46,11 @@ class Document:
     series: str
     ids: Ids
     spans: tuple[Span, ...]
+    supervised: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        if len(self.supervised) != len(self.ids):
+            object.__setattr__(self, "supervised", np.arange(len(self.ids)) > 0)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,9 +77,10 @@ def turn_text(turn: GatedTurn) -> str:
 def documents(
     meetings: Iterable[GatedMeeting], tokenizer: Tokenizer, corpus: Corpus
 ) -> list[Document]:
-    """Cut meetings into documents of at most ``corpus.row_tokens`` tokens, at turn boundaries.
+    """Cut meetings into documents of exactly ``corpus.row_tokens`` tokens and a shorter last one.
 
-    Turns are tokenised one by one, so that every token belongs to exactly one turn.
+    A turn that reaches over a document's end goes on in the next as another part. Turns are
+    tokenised one by one, so that every token belongs to exactly one turn.
 
     Raises:
         Refused: ``CORPUS_EMPTY`` when no meeting has a turn.
@@ -84,7 +93,6 @@ def documents(
 
 
 def _cut(meeting: GatedMeeting, tokenizer: Tokenizer, corpus: Corpus) -> Iterator[Document]:
-    room = corpus.row_tokens - 1
     ids: list[int] = []
     spans: list[Span] = []
     number = used = 0
@@ -93,16 +101,18 @@ def _cut(meeting: GatedMeeting, tokenizer: Tokenizer, corpus: Corpus) -> Iterato
         if corpus.meeting_tokens and used + len(tokens) > corpus.meeting_tokens:
             break
         used += len(tokens)
-        for part, start in enumerate(range(0, len(tokens), room)):
-            piece = tokens[start : start + room]
-            if len(ids) + len(piece) > room:
-                yield _document(meeting, number, ids, spans, tokenizer.bos_id)
-                ids, spans, number = [], [], number + 1
+        part = start = 0
+        while start < len(tokens):
+            piece = tokens[start : start + corpus.row_tokens - 1 - len(ids)]
             first = len(ids) + 1
             spans.append(
                 Span(meeting.id, turn.modality, turn.index, first, first + len(piece), part)
             )
             ids.extend(piece)
+            part, start = part + 1, start + len(piece)
+            if len(ids) == corpus.row_tokens - 1:
+                yield _document(meeting, number, ids, spans, tokenizer.bos_id)
+                ids, spans, number = [], [], number + 1
     if ids:
         yield _document(meeting, number, ids, spans, tokenizer.bos_id)
 

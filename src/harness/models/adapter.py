@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from harness.config import Lora
 from harness.errors import Refused
+from harness.models import attention
 from harness.models.base import Base
+from harness.models.product import compute_adapted_products
 
 
 def attach(base: Base, lora: Lora, seed: int) -> PeftModel:
@@ -20,22 +22,36 @@ def attach(base: Base, lora: Lora, seed: int) -> PeftModel:
     The whole is in train mode: the dropout of base and adapter is on from the first step.
 
     Raises:
-        Refused: ``LORA_TARGETS`` when no module has the name asked for.
+        Refused: ``LORA_TARGETS`` when no module has the name asked for; ``LORA_KIND`` for a kind
+            that the base's layers cannot have.
     """
     targets = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
     settings = LoraConfig(
         r=lora.r, lora_alpha=int(lora.alpha), lora_dropout=lora.dropout, target_modules=targets,
-        task_type="CAUSAL_LM",
+        use_rslora=lora.kind == "rslora", use_dora=lora.kind == "dora", task_type="CAUSAL_LM",
+        init_lora_weights=True if lora.init == "default" else lora.init,
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
             model = get_peft_model(base.model, settings)
-        except ValueError:
+        except ValueError as error:
+            if "even" in str(error):  # peft draws orthogonal matrices in pairs
+                raise Refused("LORA_INIT", "orthogonal needs an even rank", "lora.r",
+                              "make it even") from None  # fmt: skip
             raise Refused("LORA_TARGETS", "no module has such a name", "lora.targets",
                           "use all-linear or the model's own module names") from None  # fmt: skip
     assert isinstance(model, PeftModel)
+    if lora.dtype == "bfloat16":
+        for weight in trained(model):
+            weight.data = weight.data.to(torch.bfloat16)
+    compute_adapted_products(model)
     return model.train()
+
+
+def trained(model: PeftModel) -> list[nn.Parameter]:
+    """The adapter's weights, in the model's order."""
+    return [weight for weight in model.parameters() if weight.requires_grad]
 
 
 def load(base: Base, folder: Path) -> PeftModel:
@@ -47,6 +63,7 @@ def load(base: Base, folder: Path) -> PeftModel:
     if not (folder / "adapter_model.safetensors").is_file():
         raise Refused("ADAPTER_MISSING", "there is no adapter", str(folder), "run train first")
     model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=False)
+    compute_adapted_products(model)
     return model.eval()
 
 
@@ -77,13 +94,15 @@ def embeddings(model: PeftModel) -> nn.Module:
     return layer
 
 
-def head(model: PeftModel) -> nn.Module:
+def head(model: PeftModel) -> nn.Linear:
     """The frozen language-model head: hidden states to vocabulary logits."""
-    layer: nn.Module = model.get_base_model().get_output_embeddings()
+    layer: nn.Linear = model.get_base_model().get_output_embeddings()
     return layer
 
 
-def hidden_states(model: PeftModel, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+def hidden_states(
+    model: PeftModel, input_ids: Tensor, position_ids: Tensor, starts: Tensor | None = None
+) -> Tensor:
     """Last hidden states, shape (rows, tokens, width).
 
     Documents packed into a row are isolated by positions that restart and the absence of any mask;
@@ -92,7 +111,14 @@ def hidden_states(model: PeftModel, input_ids: Tensor, position_ids: Tensor) -> 
     Args:
         input_ids: int64, shape (rows, tokens).
         position_ids: int64, same shape, 0 at each document's start.
+        starts: of documents, see :func:`harness.models.attention.document_starts`; made from the
+            positions where it is not given.
     """
-    out = backbone(model)(input_ids=input_ids, position_ids=position_ids, use_cache=False)
+    more = {}
+    if model.config._attn_implementation == attention.NAME:
+        more["document_starts"] = (
+            attention.document_starts(position_ids) if starts is None else starts
+        )
+    out = backbone(model)(input_ids=input_ids, position_ids=position_ids, use_cache=False, **more)
     states: Tensor = out.last_hidden_state
     return states

@@ -1,18 +1,20 @@
 """The frozen base model: the embedded one, one of the hub, or a tiny random one for tests."""
 
 import ctypes
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GgufConfig,
     LlamaConfig,
     LlamaForCausalLM,
@@ -24,6 +26,7 @@ from harness.config import Model
 from harness.corpus.canaries import WORDS
 from harness.digest import sha256_file, sha256_hex
 from harness.errors import Refused
+from harness.models import attention
 from harness.models.tokenizer import TextTokenizer, tiny_tokenizer
 from harness.rundir import read_json, write_json
 
@@ -48,19 +51,64 @@ class Base:
     name: str
     sha256: str
 
+    @property
+    def attention(self) -> str:
+        """By which name of transformers the model attends."""
+        return str(self.model.config._attn_implementation)
+
 
 def load(model: Model) -> Base:
     """Load the base model that the configuration names.
 
     Raises:
-        Refused: ``MODEL_MISSING``, ``MODEL_HASH_MISMATCH`` or ``MODEL_HEAD`` (logits that are
-            scaled or capped).
+        Refused: ``MODEL_MISSING``, ``MODEL_HASH_MISMATCH``, ``MODEL_HEAD`` (logits that are
+            scaled or capped), or ``GPU_EXTRA`` for what needs a CUDA device or a library that is
+            not here.
     """
     keep_memory_mapped()
+    _check_extras(model)
     base = {"smollm2-135m": _smollm2, "hub": _hub, "tiny": _tiny}[model.source](model)
     base.model.requires_grad_(False)
     base.model.eval()
+    _choose_attention(base.model, model)
+    if model.liger:
+        importlib.import_module("liger_kernel.transformers")._apply_liger_kernel_to_instance(
+            model=base.model, cross_entropy=False, fused_linear_cross_entropy=False
+        )
     return base
+
+
+def _check_extras(model: Model) -> None:
+    wanted = {
+        "model.quantization": ("bitsandbytes", model.quantization != "none"),
+        "model.attention": ("flash_attn", model.attention == "flash_attention_2"),
+        "model.liger": ("liger_kernel", model.liger),
+    }
+    for key, (library, asked) in wanted.items():
+        if not asked:
+            continue
+        if importlib.util.find_spec(library) is None:
+            raise Refused("GPU_EXTRA", f"{library} is not installed", key,
+                          "pip install 'meeting-harness[gpu]', or leave it out")  # fmt: skip
+        if not torch.cuda.is_available():
+            raise Refused("GPU_EXTRA", f"{library} needs a CUDA device", key,
+                          "leave it out on this machine")  # fmt: skip
+
+
+def _choose_attention(weights: PreTrainedModel, model: Model) -> None:
+    """Set the attention that the settings ask for; ``auto`` takes ours where it is the model's own.
+
+    Raises:
+        Refused: ``MODEL_ATTENTION`` when ``documents`` is asked for and differs.
+    """
+    if model.attention not in ("auto", attention.NAME):
+        weights.set_attn_implementation(model.attention)
+        return
+    if attention.agrees(weights):
+        weights.set_attn_implementation(attention.NAME)
+    elif model.attention == attention.NAME:
+        raise Refused("MODEL_ATTENTION", "it attends otherwise than causally inside documents",
+                      "model.attention", "set it to auto")  # fmt: skip
 
 
 def compute_dtype(name: str) -> torch.dtype:
@@ -152,7 +200,7 @@ def _check_head(weights: PreTrainedModel) -> None:
     Loss and scores take the head's product with the hidden states, in chunks; some families scale
     or cap the logits afterwards (Granite, Cohere, Gemma), which would be left out.
     """
-    ids = torch.arange(1, 9).unsqueeze(0)
+    ids = torch.arange(1, 9, device=weights.device).unsqueeze(0)
     with torch.no_grad():
         states = weights.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
         ours = weights.get_output_embeddings()(states)
@@ -168,10 +216,21 @@ def _pretrained(
     with quiet():
         weights = AutoModelForCausalLM.from_pretrained(
             place, revision=revision, dtype=compute_dtype(model.dtype), use_safetensors=True,
-            trust_remote_code=False, attn_implementation="sdpa",
+            trust_remote_code=False, **_quantized(model),
         )  # fmt: skip
         backend = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
     return weights, TextTokenizer(cast(PreTrainedTokenizerFast, backend))
+
+
+def _quantized(model: Model) -> dict[str, Any]:
+    """QLoRA (Dettmers et al. 2023): 4-bit normal floats, their scales quantised once more."""
+    if model.quantization == "none":
+        return {}
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype(model.dtype),
+    )  # fmt: skip
+    return {"quantization_config": settings, "device_map": {"": torch.cuda.current_device()}}
 
 
 def _tiny(model: Model) -> Base:

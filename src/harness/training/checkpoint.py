@@ -1,6 +1,8 @@
 """What resume needs, in one safetensors file: no pickle, no base weights."""
 
+import errno
 import json
+import os
 import random
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
-from harness.digest import sha256_file
-from harness.errors import Refused
+from harness.digest import sha256_hex
+from harness.errors import ExitCode, HarnessError, Refused
 from harness.models.base import Base
 from harness.rundir import read_json, write_bytes, write_json
 
@@ -30,7 +31,9 @@ class TrainState:
         supervised_tokens: of them with a loss.
         evaluations: (step, validation loss) pairs so far.
         stopped: whether validation ended the training early.
+        preempted: whether a signal ended this start.
         train_root: root of the admitted turns; another one forbids to continue.
+        plan: digest of documents, masks, canaries, packing and order.
         epochs: manifest epochs under which the training ran.
         machine: what bits depend on, see :func:`machine`.
     """
@@ -40,12 +43,14 @@ class TrainState:
     supervised_tokens: int = 0
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     stopped: bool = False
+    preempted: bool = False
+    plan: str = ""
     train_root: str = ""
     epochs: list[int] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
 
 
-def machine(device: torch.device, base: Base) -> dict[str, Any]:
+def machine(device: torch.device, base: Base, compiled: bool, processes: int) -> dict[str, Any]:
     """What the bits of a result depend on beside data and settings."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {
@@ -55,7 +60,16 @@ def machine(device: torch.device, base: Base) -> dict[str, Any]:
         "base_sha256": base.sha256,
         "dtype": str(base.model.dtype),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "attention": base.attention,
+        "compiled": compiled,
+        "processes": processes,
     }
+
+
+class Unwritable(HarnessError):
+    """A checkpoint cannot be written (exit 5); the last one stays."""
+
+    exit_code = ExitCode.INTERNAL
 
 
 def save_checkpoint(
@@ -66,22 +80,41 @@ def save_checkpoint(
     Args:
         folder: ``checkpoints/``.
         state: of the training.
-        tensors: adapter and optimiser tensors.
+        tensors: adapter and optimiser tensors, and ``random.RANK.*`` states of every process.
         seen: leaves that the receipt's observer collected.
+
+    Raises:
+        Unwritable: ``CHECKPOINT_UNWRITABLE`` where the disk is full, read-only or gone; what was
+            saved before is untouched.
     """
     leaves = np.frombuffer(b"".join(sorted(seen)), np.uint8).copy()
-    extra = {"receipt.seen": torch.from_numpy(leaves), **_random_states()}
-    header = {"state": json.dumps(asdict(state)), "random": json.dumps(random.getstate())}
+    tensors = {**tensors, "receipt.seen": torch.from_numpy(leaves)}
     path = folder / f"step-{state.step:07d}.safetensors"
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save({**contiguous, **extra}, metadata=header), mode=0o600)
-    write_json(folder / LATEST, {"file": path.name, "sha256": sha256_file(path)})
-    for old in sorted(folder.glob("step-*.safetensors"))[:-2]:
-        old.unlink()
+    data = save(contiguous, metadata={"state": json.dumps(asdict(state))})
+    try:
+        if not folder.is_dir():  # never made again: whoever removed it, removed what it held
+            raise FileNotFoundError(errno.ENOENT, "no such folder")
+        write_bytes(path, data, mode=0o600)
+        write_json(folder / LATEST, {"file": path.name, "sha256": sha256_hex(data)})
+        for old in sorted(folder.glob("step-*.safetensors"))[:-2]:
+            old.unlink()
+    except OSError as error:
+        raise Unwritable(
+            "CHECKPOINT_UNWRITABLE", os.strerror(error.errno or errno.EIO),
+            f"checkpoints/{path.name}",
+            "make room or mount it again; the same command goes on from the last checkpoint",
+        ) from None  # fmt: skip
 
 
-def load_checkpoint(folder: Path) -> tuple[TrainState, dict[str, Tensor], set[bytes]] | None:
-    """The newest whole checkpoint, or None; random states are restored.
+def load_checkpoint(
+    folder: Path, rank: int = 0
+) -> tuple[TrainState, dict[str, Tensor], set[bytes]] | None:
+    """The newest whole checkpoint, or None; random states of this process are restored.
+
+    Args:
+        folder: ``checkpoints/``.
+        rank: of this process.
 
     Raises:
         Refused: ``CHECKPOINT_CORRUPT`` when its digest is not the recorded one.
@@ -90,29 +123,39 @@ def load_checkpoint(folder: Path) -> tuple[TrainState, dict[str, Tensor], set[by
         return None
     latest = read_json(folder / LATEST)
     path = folder / Path(latest["file"]).name
-    if not path.exists() or sha256_file(path) != latest["sha256"]:
+    data = path.read_bytes() if path.exists() else b""
+    if sha256_hex(data) != latest["sha256"]:
         raise Refused("CHECKPOINT_CORRUPT", "the checkpoint is not the one that was written",
                       path.name, "delete checkpoints/ to start again")  # fmt: skip
-    with safe_open(path, framework="pt") as file:
-        header = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors = load(data)  # what was hashed is what is used
     raw = tensors.pop("receipt.seen").numpy().tobytes()
-    _restore_random(tensors, header["random"])
-    values = json.loads(header["state"])
+    states = {name: tensors.pop(name) for name in sorted(tensors) if name.startswith("random.")}
+    mine = f"random.{rank}."
+    restore_random({n.removeprefix(mine): v for n, v in states.items() if n.startswith(mine)})
+    values = json.loads(_header(data)["state"])
     values["evaluations"] = [(int(step), float(loss)) for step, loss in values["evaluations"]]
     return TrainState(**values), tensors, {raw[i : i + 32] for i in range(0, len(raw), 32)}
 
 
-def _random_states() -> dict[str, Tensor]:
-    states = {"random.torch": torch.get_rng_state()}
+def _header(data: bytes) -> dict[str, str]:
+    """Metadata of a safetensors file: eight bytes of length, then JSON."""
+    size = int.from_bytes(data[:8], "little")
+    return dict(json.loads(data[8 : 8 + size])["__metadata__"])
+
+
+def random_states() -> dict[str, Tensor]:
+    """States of every generator that a training draws from in this process."""
+    version, internal, _ = random.getstate()
+    states = {"torch": torch.get_rng_state(), "python": torch.tensor([version, *internal])}
     if torch.cuda.is_available():
-        states["random.cuda"] = torch.cuda.get_rng_state()
+        states["cuda"] = torch.cuda.get_rng_state()
     return states
 
 
-def _restore_random(tensors: dict[str, Tensor], python_state: str) -> None:
-    torch.set_rng_state(tensors.pop("random.torch"))
-    if "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors.pop("random.cuda"))
-    version, internal, gauss = json.loads(python_state)
-    random.setstate((version, tuple(internal), gauss))
+def restore_random(states: dict[str, Tensor]) -> None:
+    """Put back what :func:`random_states` gave."""
+    torch.set_rng_state(states["torch"])
+    version, *internal = states["python"].tolist()
+    random.setstate((version, tuple(internal), None))
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])

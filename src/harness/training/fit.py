@@ -3,12 +3,15 @@
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning import Trainer
+from peft import PeftModel
+from pytorch_lightning import Callback, Trainer
 
 from harness.commitments.merkle import set_root
 from harness.commitments.receipt import Committer, Observer, arm_leaves, audit_key, receipt
@@ -17,15 +20,19 @@ from harness.consent import gate
 from harness.consent.capability import Admitted, Authority
 from harness.consent.sources import prepare
 from harness.corpus.datamodule import MeetingData
-from harness.errors import Preempted, Refused
+from harness.errors import ExitCode, HarnessError, Preempted, Refused
 from harness.launch.preemption import Preemption, watch
+from harness.launch.ranks import ranks, together
 from harness.models import adapter, base
 from harness.models.base import Base
 from harness.rundir import Attempt, RunDir, write_bytes, write_json
 from harness.tracking import Tracker
 from harness.training.card import model_card
 from harness.training.checkpoint import TrainState, load_checkpoint, machine
+from harness.training.compiling import Choice, choose, compile_layers
+from harness.training.meter import Meter, cost, gemm_peak
 from harness.training.module import LoraModule
+from harness.training.peers import gather, leave, strategy
 from harness.training.recorder import Bar, Guard, Log, Recorder
 
 
@@ -64,16 +71,67 @@ def _run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
         now = datetime.now(UTC)
         last = gate.check_withdrawals(source, config, admitted.authority, now, last)
 
-    torch.use_deterministic_algorithms(True)
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    _determine(config)
     loaded = base.load(config.model)
     data = MeetingData(admitted, loaded.tokenizer, config)
-    with watch() as preemption, Tracker(run) as tracker:
+    first = ranks().rank == 0
+    if first:
+        audit_key(run)  # before the others look for it
+    with watch() as preemption, together(config.train.devices, run.path) as here:
+        data.rank, data.processes = here.rank, here.processes
         guard = Guard(lambda: run.publish(attempt), still_permitted, preemption)
-        module, state = _train(config, run, guard, admitted, loaded, data, tracker)
+        with Tracker(run) if first else nullcontext(_Silent()) as tracker, memory():
+            module, state = _train(config, run, guard, admitted, loaded, data, tracker)
+        seen = gather(module.observer.seen)
+        leave()
+    if not first:
+        return {}
+    module.observer.seen = set().union(*seen)
+    module.observer.tokens = state.tokens
     guard.before_saving()
     return _publish(config, run, admitted, loaded, data, module, state)
+
+
+class _Silent:
+    """Where followers log to."""
+
+    def log(self, step: int, numbers: dict[str, float]) -> None:
+        """Nowhere."""
+
+
+def _determine(config: Config) -> None:
+    """Set what the bits of a training depend on in this process."""
+    torch.use_deterministic_algorithms(config.train.deterministic)
+    # every tensor is written before it is read; filling them first took a tenth of a CPU step
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+
+
+@contextmanager
+def memory() -> Iterator[None]:
+    """Turn running out of memory into one line that names what to lower.
+
+    Raises:
+        OutOfMemory: ``OUT_OF_MEMORY``.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "not enough memory" not in str(error):  # how torch's CPU allocator says it
+            raise
+        raise OutOfMemory(
+            "OUT_OF_MEMORY", "a step needs more memory than there is", "train.micro_rows",
+            "set it to 1, then lower corpus.row_tokens, or set train.activation_checkpointing=true;"
+            " the last checkpoint is kept",
+        ) from None  # fmt: skip
+
+
+class OutOfMemory(HarnessError):
+    """A step does not fit (exit 5); the last checkpoint stays."""
+
+    exit_code = ExitCode.INTERNAL
 
 
 def _begin_again(run: RunDir) -> None:
@@ -89,26 +147,72 @@ def _train(
     data: MeetingData, tracker: Log,
 ) -> tuple[LoraModule, TrainState]:  # fmt: skip
     committer = Committer(audit_key(run))
-    root = set_root(committer.documents(data.meetings))
-    state, tensors, seen = _resume(run, root, admitted.authority, loaded)
+    device = _device(config)
+    compiling = choose(config.train, len(data.steps), device)
+    begun = TrainState(
+        train_root=set_root(committer.documents(data.meetings)), plan=data.steps.digest(),
+        epochs=[admitted.authority.epoch],
+        machine=machine(device, loaded, compiling.on, data.processes),
+    )  # fmt: skip
+    torch.manual_seed(config.train.seed + data.rank)
+    state, tensors, seen = _resume(config, run, begun, admitted.authority, data.rank)
     observer = Observer(committer, loaded.tokenizer.bos_id, loaded.tokenizer.pad_id, seen)
-    observer.tokens = state.tokens
     model = adapter.attach(loaded, config.lora, config.train.seed)
-    module = LoraModule(model, config.train, len(data.steps), observer, state.step)
+    _prepare(config, model, compiling)
+    module = LoraModule(model, config.train, len(data.steps), observer, state.step,
+                        lambda: guard.stop.received is not None)  # fmt: skip
     if tensors:
         module.restore(tensors)
-    else:
-        torch.manual_seed(config.train.seed)
     data.start = state.step
-    coins = [{"id": c.id, "level": c.level, "planted": c.planted} for c in data.canaries]
-    write_json(run.file("private", "canaries.json"), coins)
-    recorder, preemption = Recorder(state, data, config.train, run.path, tracker, guard), guard.stop
-    if state.step < len(data.steps) and not state.stopped:
-        _fit(_trainer(config, [recorder, Bar(len(data.steps), recorder)]), module, data, preemption)
-    if preemption.received and state.step < len(data.steps) and not state.stopped:
+    if data.rank == 0:
+        coins = [{"id": c.id, "level": c.level, "planted": c.planted} for c in data.canaries]
+        write_json(run.file("private", "canaries.json"), coins)
+    if state.step == len(data.steps) or state.stopped:
+        return module, state
+    meter = _meter(config, model, loaded, data, device, compiling)
+    recorder = Recorder(state, data, config.train, run.path, tracker, guard, meter)
+    callbacks: list[Callback] = [recorder, *([Bar(len(data.steps), recorder)] * (data.rank == 0))]
+    _fit(_trainer(config, callbacks, data.processes), module, data, guard.stop)
+    if data.rank == 0:
+        write_json(run.file("train", "speed.json"), meter.report())
+    if state.preempted and state.step < len(data.steps) and not state.stopped:
         raise Preempted("PREEMPTED", f"stopped by a signal after step {state.step}",
                         "checkpoints/", "give the same command to go on")  # fmt: skip
     return module, state
+
+
+def _device(config: Config) -> torch.device:
+    gpu = config.train.accelerator != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
+
+
+def _prepare(config: Config, model: PeftModel, compiling: Choice) -> None:
+    """What is done to a model once its adapter is in."""
+    if config.train.activation_checkpointing:
+        model.get_base_model().gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
+    if compiling.on:
+        compile_layers(model)
+
+
+def _meter(
+    config: Config, model: PeftModel, loaded: Base, data: MeetingData, device: torch.device,
+    compiling: Choice,
+) -> Meter:  # fmt: skip
+    peak = gemm_peak(device, loaded.model.dtype) * data.processes
+    facts = {
+        "device": machine(device, loaded, compiling.on, data.processes)["device"],
+        "dtype": str(loaded.model.dtype).removeprefix("torch."), "attention": loaded.attention,
+        "compiled": compiling.on, "processes": data.processes,
+        "strategy": config.train.strategy if data.processes > 1 else "single",
+    }  # fmt: skip
+    if data.rank == 0:
+        print(f"train: {facts['device']}, {facts['dtype']}, attention {facts['attention']}, "
+              f"GEMM peak {peak / 1e12:.2f} TFLOP/s; "
+              f"{'compiled' if compiling.on else 'not compiled'} ({compiling.why})",
+              file=sys.stderr, flush=True)  # fmt: skip
+    return Meter(cost(model), peak, facts)
 
 
 def _fit(trainer: Trainer, module: LoraModule, data: MeetingData, preemption: Preemption) -> None:
@@ -120,39 +224,51 @@ def _fit(trainer: Trainer, module: LoraModule, data: MeetingData, preemption: Pr
             raise KeyboardInterrupt from None
 
 
-def _trainer(config: Config, callbacks: list[Any]) -> Trainer:
+def _trainer(config: Config, callbacks: list[Callback], processes: int) -> Trainer:
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     return Trainer(
         accelerator="gpu" if config.train.accelerator == "cuda" else config.train.accelerator,
-        devices=1, max_epochs=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=callbacks,
-        gradient_clip_val=config.train.clip, use_distributed_sampler=False,
-        plugins=[LightningEnvironment()], num_sanity_val_steps=0, limit_val_batches=0,
+        devices=processes, strategy=strategy(config.train, processes), max_epochs=1, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=callbacks, use_distributed_sampler=False, plugins=[LightningEnvironment()],
+        num_sanity_val_steps=0, limit_val_batches=0,
     )  # fmt: skip
 
 
 def _resume(
-    run: RunDir, root: str, authority: Authority, loaded: Base
+    config: Config, run: RunDir, begun: TrainState, authority: Authority, rank: int
 ) -> tuple[TrainState, dict[str, torch.Tensor], set[bytes]]:
-    found = load_checkpoint(run.file("checkpoints"))
-    here = machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"), loaded)
+    found = load_checkpoint(run.file("checkpoints"), rank)
     if found is None:
-        return TrainState(train_root=root, epochs=[authority.epoch], machine=here), {}, set()
+        return begun, {}, set()
     state, tensors, seen = found
-    if state.train_root != root:
+    state.preempted = False
+    if state.train_root != begun.train_root:
         error = gate.Withdrawn(
             "TRAIN_ROOT_CHANGED", "other turns are admitted than this attempt trained on",
             "checkpoints/", "start from step 0 in another run_dir",
         )  # fmt: skip
         error.restart = authority.restarts
         raise error
-    changed = sorted(key for key in here if here[key] != state.machine.get(key))
-    if changed:
-        raise Refused("MACHINE_CHANGED", f"{', '.join(changed)} differ from when it began",
-                      "checkpoints/", "continue on its machine, or in another run_dir")  # fmt: skip
+    if state.plan != begun.plan:
+        raise Refused("PLAN_CHANGED", "documents, masks, canaries or their order are not those of "
+                      "the checkpoint", "checkpoints/", "continue with the version of the harness "
+                      "that began, or in another run_dir")  # fmt: skip
+    _same_machine(config, begun.machine, state.machine)
     if authority.epoch not in state.epochs:
         state.epochs.append(authority.epoch)
     return state, tensors, seen
+
+
+def _same_machine(config: Config, here: dict[str, Any], there: dict[str, Any]) -> None:
+    """Continue only where the bits can be continued, or say that they are not."""
+    changed = ", ".join(sorted(key for key in here if here[key] != there.get(key)))
+    if changed and config.train.deterministic:
+        raise Refused("MACHINE_CHANGED", f"{changed} differ from when it began", "checkpoints/",
+                      "continue on its machine, or in another run_dir")  # fmt: skip
+    if changed:
+        print(f"train: {changed} differ from when it began; the bits are not those of an "
+              "undisturbed run", file=sys.stderr, flush=True)  # fmt: skip
 
 
 def _publish(
@@ -161,7 +277,7 @@ def _publish(
 ) -> dict[str, Any]:  # fmt: skip
     committer = Committer(audit_key(run))
     arms = arm_leaves(committer, data.meetings, admitted.kept_out)
-    made = receipt(committer, arms, data.carriers, module.observer)
+    made = receipt(committer, arms, data.carriers, module.observer) | {"masked": data.masked}
     made |= {"manifest_sha256": admitted.authority.manifest_sha256,
              "epoch": admitted.authority.epoch, "epochs": state.epochs, "base": loaded.name,
              "base_sha256": loaded.sha256}  # fmt: skip

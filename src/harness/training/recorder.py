@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from harness.config import Train
-from harness.corpus.datamodule import Batch, MeetingData
+from harness.corpus.datamodule import MeetingData, Step
 from harness.launch.preemption import Preemption
 from harness.rundir import write_bytes
-from harness.training.checkpoint import TrainState, save_checkpoint
-from harness.training.module import LoraModule
+from harness.training.checkpoint import TrainState, random_states, save_checkpoint
+from harness.training.meter import Meter
+from harness.training.module import LoraModule, Made
+from harness.training.peers import gather
 
 
 class Log(Protocol):
@@ -50,7 +52,7 @@ class Guard:
 
 
 class Recorder(Callback):
-    """Keeps the training's state whole at each step boundary.
+    """Keeps the training's state whole at each step boundary; files are rank 0's.
 
     Args:
         state: changed in place.
@@ -59,47 +61,62 @@ class Recorder(Callback):
         folder: run directory.
         log: experiment tracker.
         guard: says whether to go on.
+        meter: counts what the time is spent on.
     """
 
     def __init__(
         self, state: TrainState, data: MeetingData, settings: Train, folder: Path, log: Log,
-        guard: Guard,
+        guard: Guard, meter: Meter,
     ) -> None:  # fmt: skip
         self.state, self.data, self.settings = state, data, settings
         self.folder, self.tracker = folder, log
-        self.guard = guard
+        self.guard, self.meter = guard, meter
+        self.first = data.rank == 0
         self.metrics = folder / "train" / "metrics.jsonl"
-        self.metrics.parent.mkdir(exist_ok=True)
+        self.loss = self.speed = 0.0
         self._clock = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals back from Lightning; cut metrics back to the checkpoint."""
         self.guard.stop.arm()
-        cut_back(self.metrics, self.state.step)
+        if self.first:
+            self.metrics.parent.mkdir(exist_ok=True)
+            cut_back(self.metrics, self.state.step)
         self._clock = time.perf_counter()
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: LoraModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LoraModule, outputs: Any, batch: Step, batch_idx: int
     ) -> None:
         """Close the step that was just made."""
-        self.guard.is_newest()  # a superseded process stops here and leaves the metrics alone
-        rate = pl_module.current_rate()
+        if self.first:
+            self.guard.is_newest()  # a superseded process stops here and leaves the metrics alone
+        made = pl_module.made
         pl_module.step = self.state.step = self.state.step + 1
         self.state.tokens += batch.tokens
         self.state.supervised_tokens += batch.supervised
         seconds = time.perf_counter() - self._clock
         loss = self._evaluate(pl_module)
-        self._write(float(outputs["loss"]), rate, batch.tokens / seconds, loss)
-        self._stop(trainer)
+        self.loss, self.speed = made.loss, batch.tokens / seconds
+        flops = sum(self.meter.cost.of(part) for part in batch.micro) * self.data.processes
+        share = self.meter.step(seconds, batch.tokens, batch.supervised, batch.slots, flops)
+        if self.first:
+            self._write(made, batch, seconds, share, loss)
+        self._stop(trainer, made)
         if trainer.should_stop or self._due():
             self.save(trainer, pl_module)
         self._clock = time.perf_counter()
 
     def save(self, trainer: Trainer, module: LoraModule) -> None:
         """Write a checkpoint of this boundary, if everything in it may still be trained on."""
+        held = gather((module.observer.seen, random_states()))
+        if not self.first:
+            return
         self.guard.before_saving()
+        seen = set().union(*(leaves for leaves, _ in held))
         tensors = module.tensors(trainer.optimizers[0])
-        save_checkpoint(self.folder / "checkpoints", self.state, tensors, module.observer.seen)
+        for rank, (_, states) in enumerate(held):
+            tensors |= {f"random.{rank}.{name}": value for name, value in states.items()}
+        save_checkpoint(self.folder / "checkpoints", self.state, tensors, seen)
 
     def _due(self) -> bool:
         last = self.state.step == len(self.data.steps)
@@ -113,20 +130,25 @@ class Recorder(Callback):
         self.state.evaluations.append((self.state.step, loss))
         return loss
 
-    def _stop(self, trainer: Trainer) -> None:
-        preempted = self.guard.stop.received is not None
+    def _stop(self, trainer: Trainer, made: Made) -> None:
+        alone = self.data.processes == 1  # others learn of a signal with the next step's sum only
+        preempted = bool(made.stop) or (alone and self.guard.stop.received is not None)
         losses = [loss for _, loss in self.state.evaluations]
         patience = self.settings.patience
         worse = patience > 0 and len(losses) > patience and min(losses) < min(losses[-patience:])
-        self.state.stopped = worse
+        self.state.stopped, self.state.preempted = worse, preempted
         trainer.should_stop = preempted or worse
 
-    def _write(self, loss: float, rate: float, speed: float, eval_loss: float | None) -> None:
+    def _write(
+        self, made: Made, batch: Step, seconds: float, share: float, eval_loss: float | None
+    ) -> None:
         line = {
-            "step": self.state.step, "loss": loss, "lr": rate, "tokens": self.state.tokens,
-            "supervised_tokens": self.state.supervised_tokens,
-            "tokens_per_second": round(speed, 1), "mfu": None,
-            "peak_memory_mb": peak_memory_mb(), "eval_loss": eval_loss,
+            "step": self.state.step, "loss": made.loss, "lr": made.rate,
+            "tokens": self.state.tokens, "supervised_tokens": self.state.supervised_tokens,
+            "tokens_per_second": round(batch.tokens / seconds, 1),
+            "supervised_tokens_per_second": round(batch.supervised / seconds, 1),
+            "padding": round(1 - batch.tokens / batch.slots, 4), "mfu": round(share, 4),
+            "peak_memory_mb": peak_memory_mb(), "grad_norm": made.norm, "eval_loss": eval_loss,
         }  # fmt: skip
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
@@ -162,10 +184,10 @@ class Bar(Callback):
         self._start, self._done = time.perf_counter(), done
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: LoraModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LoraModule, outputs: Any, batch: Step, batch_idx: int
     ) -> None:
         """Move on by one step."""
-        step, loss = self.recorder.state.step, float(outputs["loss"])
+        step, loss = self.recorder.state.step, self.recorder.loss
         seconds = time.perf_counter() - self._start
         pace = seconds / max(1, step - self._done)
         self.progress.update(self.task, completed=step, loss=loss, speed=batch.tokens / pace)
