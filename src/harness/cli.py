@@ -36,6 +36,7 @@ COMMANDS = {
 }
 TOOLS = {
     "import": ("turn exports into a content store and a draft", "harness.intake.command"),
+    "export": ("merge the adapter into its base, as a plain model", "harness.models.command"),
     "explain": ("say why a meeting was admitted or denied", "harness.consent.explain"),
     "manifest": ("make, lint, sign, compare and trust manifests", "harness.consent.desk"),
 }

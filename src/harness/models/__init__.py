@@ -1,1 +1,1 @@
-"""The frozen base model, its tokenizer and the adapter on it."""
+"""The frozen base model, its tokenizer, the adapter on it, and the two merged."""
