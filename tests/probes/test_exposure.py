@@ -12,6 +12,7 @@ from harness.corpus.canaries import CanarySpace, candidates, space
 from harness.models.tokenizer import TextTokenizer
 from harness.probes.exposure import (
     Trie,
+    centred,
     exposure,
     exposure_curve,
     exposure_records,
@@ -52,7 +53,11 @@ def test_unplanted_canaries_look_uniform_and_records_are_complete(
 ) -> None:
     canaries = candidates(Canaries(per_level=20, repetitions=[1, 4]), tokenizer)
     whole = space(tokenizer)
-    bits = measure(memorised, canaries, whole, Cost())
+    cost = Cost()
+    found = measure(memorised, canaries, whole, cost)
+    bits = found.bits
+    assert cost.forwards == 2 * len(canaries)  # a pass for each word, scores and exposure together
+    assert len(found.scores) == len(canaries)
     rows = {row["name"]: row for row in exposure_records(canaries, bits, whole)}
     assert rows.keys() == {
         "exposure_planted_1", "exposure_planted_4", "exposure_unplanted",
@@ -65,6 +70,29 @@ def test_unplanted_canaries_look_uniform_and_records_are_complete(
     assert curve["max_bits"] == pytest.approx(np.log2(4095))
     planted = sum(level["planted"]["n"] for level in curve["levels"])
     assert planted == sum(canary.planted for canary in canaries)
+
+
+def test_a_centred_score_is_what_carrier_and_words_leave_over() -> None:
+    """Likely carriers and likely words are taken out; what was planted stays, and by how much."""
+    rng = np.random.default_rng(0)
+    carriers, words = rng.normal(size=(30, 1)), rng.normal(size=(1, 500))
+    own = rng.choice(500, 30, replace=False).tolist()
+    nlls = carriers + words
+    assert centred(list(nlls), own) == pytest.approx([0.0] * 30)
+    nlls[4, own[4]] -= 5.0
+    found = np.array(centred(list(nlls), own))
+    assert found[4] == pytest.approx(5.0, abs=0.02)
+    assert np.abs(np.delete(found, 4)).max() < 0.2
+    assert centred([np.array([1.0, 3.0])], [0]) == [1.0]
+    assert centred([], []) == []
+
+
+def test_scores_tell_planted_from_unplanted_where_exposure_is_at_its_ceiling() -> None:
+    own, nlls = [0, 1, 2], np.full((3, 9), 6.0)
+    nlls[0, 0], nlls[1, 1] = 1.0, 3.0
+    assert exposure(nlls[0], 0) == exposure(nlls[1], 1) == pytest.approx(3.0)
+    known, less, unknown = centred(list(nlls), own)
+    assert known > less > unknown
 
 
 def test_an_interval_of_a_saturated_median_has_a_width() -> None:

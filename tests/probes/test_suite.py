@@ -1,6 +1,7 @@
 """The probe stage calls members only what the receipt says was trained."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from harness.corpus.canaries import candidates, space
 from harness.corpus.documents import Document
 from harness.errors import Refused
 from harness.models.tokenizer import TextTokenizer
-from harness.probes.exposure import measure
+from harness.probes.audit import Claim
+from harness.probes.exposure import Exposed, measure
 from harness.probes.extraction import cut_windows, decide
 from harness.probes.suite import PRIMARIES, Measured, _results, _score_arm, check_receipt
 from harness.rundir import RunDir
@@ -84,13 +86,36 @@ def test_missing_arms_and_short_documents_give_nulls_and_no_verdict(
     windows = cut_windows(texts, config.probe)
     measured.windows = decide(memorised, windows, config.probe, measured.cost)
     canaries, secrets = candidates(config.canaries, tokenizer), space(tokenizer)
-    measured.bits = measure(memorised, canaries, secrets, measured.cost)
+    measured.exposed = measure(memorised, canaries, secrets, measured.cost)
     results = _results(config.probe, measured, AUTHORITY, canaries, secrets, run)
     json.dumps(results, allow_nan=False)
     rows = {row["name"]: row for row in results["probes"]}
     assert {rows[name]["verdict"] for name in PRIMARIES if name != "membership_reference"} == {
         "INCONCLUSIVE"
     }
+    assert {rows[f"dp_audit_{level}"]["verdict"] for level in (1, 2)} == {None}
     if "heldout" not in arms:
         assert rows["membership_reference"]["verdict"] == "INCONCLUSIVE"
         assert rows["extraction"]["value"] is None
+
+
+def test_a_claim_of_privacy_is_measured_without_a_random_split_too(
+    memorised: PeftModel, tokenizer: TextTokenizer, tmp_path: Path
+) -> None:
+    """The canaries' coins were tossed in any case; no other row keeps a verdict or a p-value."""
+    config = tiny_config()
+    config.run_dir, config.corpus.row_tokens = str(tmp_path), 96
+    config.probe.resamples, config.canaries.per_level = 30, 40
+    run = RunDir(tmp_path, config)
+    canaries, secrets = candidates(config.canaries, tokenizer), space(tokenizer)
+    known = [9.0 * canary.planted for canary in canaries]
+    measured = Measured(exposed=Exposed([1.0] * len(canaries), known))
+    for arm in ("member", "heldout"):
+        spoken = [meeting(f"{i}{arm}") for i in range(4)]
+        _score_arm(measured, arm, spoken, memorised, tokenizer, config, run)
+    authority = replace(AUTHORITY, randomised=False)
+    results = _results(config.probe, measured, authority, canaries, secrets, run, Claim(0.5, 1e-6))
+    rows = {row["name"]: row for row in results["probes"]}
+    assert (rows["dp_audit_1"]["verdict"], rows["dp_audit_1"]["threshold"]) == ("FAIL", 0.5)
+    assert rows["dp_audit_2"]["verdict"] is None
+    assert [name for name, row in rows.items() if row["p_value"] is not None] == ["dp_audit_1"]

@@ -5,6 +5,7 @@ rank = 1 + #{r in R: NLL(r) <= NLL(secret)}: ties count against the secret.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -74,16 +75,48 @@ def exposure(nlls: NDArray[np.float64], secret: int) -> float:
     return float(np.log2(len(nlls) - 1) - np.log2(rank))
 
 
+@dataclass(frozen=True)
+class Exposed:
+    """How well each canary is known, in the order given.
+
+    Attributes:
+        bits: exposure.
+        scores: :func:`centred` log-probability of the secret, in nats; without exposure's ceiling.
+    """
+
+    bits: list[float]
+    scores: list[float]
+
+
 def measure(
     model: PeftModel, canaries: Sequence[Canary], space: CanarySpace, cost: Cost
-) -> list[float]:
-    """Exposure of each canary, planted or not, in the order given."""
+) -> Exposed:
+    """Exposure and score of each canary, planted or not, in the order given."""
     trie, numbers = Trie(space), {secret: i for i, secret in enumerate(space.secrets)}
-    return [
-        exposure(secret_nlls(model, canary.prefix.tolist(), trie, cost),
-                 numbers[tuple(canary.secret.tolist())])
-        for canary in canaries
-    ]  # fmt: skip
+    own = [numbers[tuple(canary.secret.tolist())] for canary in canaries]
+    nlls = [secret_nlls(model, canary.prefix.tolist(), trie, cost) for canary in canaries]
+    bits = [exposure(row, secret) for row, secret in zip(nlls, own, strict=True)]
+    return Exposed(bits, centred(nlls, own))
+
+
+def centred(nlls: Sequence[NDArray[np.float64]], own: Sequence[int]) -> list[float]:
+    """Log-probability of each canary's secret, beyond what carrier and words explain, in nats.
+
+    A carrier may make every secret likely, and some words are likely anywhere. What the base model
+    would say of that, the pass over the whole space says without another one: of the carrier the
+    mean over all secrets, of the words the mean after all other carriers.
+
+    Args:
+        nlls: of every secret after each canary's prefix, shape (canaries, secrets).
+        own: number of each canary's secret.
+    """
+    if not own:
+        return []
+    relative = np.stack(nlls)
+    relative -= relative.mean(axis=1, keepdims=True)
+    mine = relative[np.arange(len(own)), own]
+    others = (relative[:, own].sum(axis=0) - mine) / max(1, len(own) - 1)
+    return [float(score) for score in others - mine]
 
 
 def exposure_records(

@@ -25,6 +25,7 @@ from harness.errors import ProbeFailed, Refused
 from harness.models import adapter, base
 from harness.models.tokenizer import TextTokenizer
 from harness.probes import exposure
+from harness.probes.audit import Claim, audit_records, claimed
 from harness.probes.baseline import bag_of_words, baseline_records
 from harness.probes.extraction import (
     Outcome,
@@ -56,7 +57,7 @@ class Measured:
         documents: (arm, scores) of members and held-out; sentinels leave aggregates only.
         secrets: outcomes of every secret.
         windows: outcomes of the extraction windows.
-        bits: exposure of each canary candidate.
+        exposed: exposure and score of each canary candidate.
         canary_tokens: tokens of canaries among the meetings' documents; must stay 0.
         cost: of the passes.
     """
@@ -65,7 +66,7 @@ class Measured:
     documents: list[tuple[str, TokenScores]] = field(default_factory=list)
     secrets: list[SecretOutcome] = field(default_factory=list)
     windows: list[Outcome] = field(default_factory=list)
-    bits: list[float] = field(default_factory=list)
+    exposed: exposure.Exposed = field(default_factory=lambda: exposure.Exposed([], []))
     canary_tokens: int = 0
     cost: Cost = field(default_factory=Cost)
 
@@ -78,7 +79,8 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
 
     Raises:
         Refused: by the gate; ``CANARIES_DIFFER`` when other coins were tossed in training;
-            ``TRAINING_DIFFERS`` when the training had other arms or another base model.
+            ``TRAINING_DIFFERS`` when the training had other arms or another base model;
+            ``PRIVACY_CLAIM`` when what it claims of privacy is no number.
         ProbeFailed: ``probe.enforce`` is set and a primary probe is not PASS.
     """
     started, now = time.monotonic(), datetime.now(UTC)
@@ -91,8 +93,9 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     trained = documents(permission.members, loaded.tokenizer, config.corpus)
     leaves = _measured_now(Committer(audit_key(run)), trained, permission, sentinels,
                            gate.kept_out(source, config, now))  # fmt: skip
-    check_receipt(read_json(run.file("train", "receipt.json")),
-                  read_json(run.file("private", "leaves.json")), leaves, loaded.sha256)  # fmt: skip
+    trained_as = read_json(run.file("train", "receipt.json"))
+    check_receipt(trained_as, read_json(run.file("private", "leaves.json")), leaves, loaded.sha256)
+    claim = claimed(trained_as)
     measured = Measured()
     arms = {"member": permission.members, "heldout": permission.heldout,
             "sentinel": sentinels.sentinels}  # fmt: skip
@@ -101,8 +104,8 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     windows = cut_windows([(arm, s.document) for arm, s in measured.documents], config.probe)
     measured.windows = decide(model, windows, config.probe, measured.cost)
     secrets = space(loaded.tokenizer)
-    measured.bits = exposure.measure(model, canaries, secrets, measured.cost)
-    results = _results(config.probe, measured, permission.authority, canaries, secrets, run)
+    measured.exposed = exposure.measure(model, canaries, secrets, measured.cost)
+    results = _results(config.probe, measured, permission.authority, canaries, secrets, run, claim)
     results["counts"]["seconds"] = round(time.monotonic() - started, 1)
     run.publish(attempt)
     write_json(run.file("probes", "results.json"), results)
@@ -189,7 +192,7 @@ def _score_arm(
 
 def _results(
     probe: Probe, measured: Measured, authority: Authority, canaries: Sequence[Canary],
-    secrets: CanarySpace, run: RunDir,
+    secrets: CanarySpace, run: RunDir, claim: Claim | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     if measured.canary_tokens:
         raise Refused("CANARY_IN_SCORES", "a canary entered a membership or leak score",
@@ -205,14 +208,15 @@ def _results(
         document_extraction(measured.documents, probe),
         *window_records(measured.windows, draws, seed),
         *verbatim,
-        *exposure.exposure_records(canaries, measured.bits, secrets),
+        *exposure.exposure_records(canaries, measured.exposed.bits, secrets),
         *leak_records(reference, draws, seed),
         *secrets_records(measured.secrets, draws, seed),
     ]
     adjusted = _judge(rows, authority.randomised)
+    rows += audit_records(canaries, measured.exposed.scores, claim)
     curves = {
         "roc": _rocs(known, blind),
-        "exposure": exposure.exposure_curve(canaries, measured.bits, secrets),
+        "exposure": exposure.exposure_curve(canaries, measured.exposed.bits, secrets),
         "extraction_by_k": extraction_curve(measured.windows, draws, seed),
         "excluded_vs_heldout": _excluded(measured, reference, rows, probe, run),
         "secrets": secrets_curve(measured.secrets, draws, seed),
