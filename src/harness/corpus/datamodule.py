@@ -74,7 +74,7 @@ def collate(rows: list[list[Document]], pad_id: int) -> Batch:
             end = at + len(document)
             ids[number, at:end] = document.ids
             positions[number, at:end] = np.arange(len(document))
-            labels[number, at : end - 1] = document.ids[1:]
+            labels[number, at : end - 1] = np.where(document.supervised, document.ids, IGNORED)[1:]
             found += [(at + span.start, at + span.end, span) for span in document.spans]
             at = end
         positions[number, at:] = np.arange(width - at)
