@@ -11,6 +11,7 @@ from harness.config import Corpus
 from harness.consent.capability import GatedMeeting, GatedTurn
 from harness.corpus.template import Frame
 from harness.errors import Refused
+from harness.meetings.model import Modality
 
 QUERY_PART, ANSWER_PART = 0, 1
 """Which part of its pair's turn a span is."""
@@ -84,8 +85,8 @@ class Prompter:
 
         Raises:
             Refused: ``NOTHING_SUPERVISED`` for an answer of no tokens; ``PAIR_TOO_LONG`` where
-                query, answer and the first turn do not fit a row: an answer that is cut would
-                teach to stop in the middle, and one that is left out unseen would be missed.
+                query and answer leave no room in a row: an answer that is cut would teach to stop
+                in the middle, and one that is left out unseen would be missed.
         """
         if not answer:
             raise Refused("NOTHING_SUPERVISED", "an answer has no tokens", self._where(pair),
@@ -103,22 +104,20 @@ class Prompter:
         return laid
 
     def _turns(self, pair: GatedTurn, others: int) -> list[Encoded]:
-        """The first turns of the transcript, as many as a row holds beside ``others`` tokens."""
+        """The first turns of the transcript, as many as a row holds beside ``others`` tokens.
+
+        Whole ones, save for a first turn that does not fit alone: of that one, the beginning.
+        """
         room = self.corpus.row_tokens - others
+        if room < 1:
+            raise Refused("PAIR_TOO_LONG", f"{self._where(pair)} leaves no room for its transcript",
+                          "corpus.row_tokens", f"raise it above {others}")  # fmt: skip
         if self.corpus.meeting_tokens:
             room = min(room, self.corpus.meeting_tokens)
         ends = np.cumsum([len(tokens) for _, tokens in self.lines])
         count = int(np.searchsorted(ends, room, side="right"))
-        if not count:
-            self._too_long(pair, others + len(self.lines[0][1]))
-        return list(self.lines[:count])
-
-    def _too_long(self, pair: GatedTurn, needed: int) -> None:
-        key, least = "corpus.row_tokens", needed
-        if needed <= self.corpus.row_tokens:
-            key, least = "corpus.meeting_tokens", len(self.lines[0][1])
-        raise Refused("PAIR_TOO_LONG", f"{self._where(pair)} does not fit with one turn of the "
-                      "transcript", key, f"raise it to {least} or more")  # fmt: skip
+        first, tokens = self.lines[0]
+        return list(self.lines[:count]) or [(first, tokens[:room])]
 
     def _span(self, turn: GatedTurn, part: int) -> Span:
         return Span(self.meeting.id, turn.modality, turn.index, 0, 0, part)
@@ -130,6 +129,29 @@ class Prompter:
 def pairs_of(meeting: GatedMeeting) -> Iterator[GatedTurn]:
     """Its pairs of query and answer."""
     return (turn for turn in meeting.turns if turn.query is not None)
+
+
+def stretches(spans: Sequence[Span]) -> dict[str, tuple[int, int]] | None:
+    """Where transcript, query and answer stand in a pair's document.
+
+    Returns:
+        First token and the one after the last, by name; None for a document without a template,
+        all of which was said.
+    """
+    if not any(span.modality == TEMPLATE and not span.meeting for span in spans):
+        return None
+    found: dict[str, tuple[int, int]] = {}
+    for span in spans:
+        if span.meeting:
+            name = _NAMES.get((span.modality, span.part), "transcript")
+            found[name] = (found.get(name, (span.start,))[0], span.end)
+    return found
+
+
+_NAMES = {
+    (str(Modality.SUMMARY_AI), QUERY_PART): "query",
+    (str(Modality.SUMMARY_AI), ANSWER_PART): "answer",
+}
 
 
 def _scaffold(part: int) -> Span:
