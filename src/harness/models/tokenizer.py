@@ -1,6 +1,5 @@
 """Text to token ids, where no special token can come from speech."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import TemplateError
@@ -8,6 +7,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from harness.errors import Refused
+
+_ALWAYS_ONE_DAY = "{%- macro strftime_now(layout) -%}01 Jan 2026{%- endmacro -%}"
+"""For templates that tell the date: else a run could not be continued or probed on another day."""
 
 
 class TextTokenizer:
@@ -65,7 +67,7 @@ class TextTokenizer:
         try:
             text = self.backend.apply_chat_template(
                 said, tokenize=False, add_generation_prompt=answer is None,
-                strftime_now=_day_of_no_run,
+                chat_template=_ALWAYS_ONE_DAY + self.backend.get_chat_template(),
             )  # fmt: skip
         except (TemplateError, ValueError, KeyError, TypeError) as error:
             what = f"the chat template fails ({type(error).__name__})"
@@ -76,11 +78,6 @@ class TextTokenizer:
     def decode(self, ids: list[int]) -> str:
         """Text of token ids."""
         return str(self.backend.decode(ids, clean_up_tokenization_spaces=False))
-
-
-def _day_of_no_run(layout: str) -> str:
-    """The date in templates that tell it: a fixed one, or a run could not be continued tomorrow."""
-    return datetime(2026, 1, 1, tzinfo=UTC).strftime(layout)
 
 
 def tiny_tokenizer(words: tuple[str, ...]) -> PreTrainedTokenizerFast:
