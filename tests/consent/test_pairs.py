@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consent.test_noninterference import adapter
 from consent.test_opening import EVERYWHERE, exclude, per_speaker, say, sign
-from harness.config import Config
+from harness.config import Config, Corpus
 from harness.consent import gate
 from harness.consent.authoring import content_row
 from harness.consent.capability import GatedTurn
 from harness.consent.copies import digest_utterance, words
 from harness.consent.head import Defaults, Mode
-from harness.consent.records import Alias, RuleKind, State
+from harness.consent.records import Alias, Arm, RuleKind, State
 from harness.errors import Refused
 from harness.meetings.model import Modality, Turn
 from harness.meetings.readers import pairs
@@ -98,7 +100,7 @@ def key_in_transcript(world: World, config: Config) -> None:
 
 def unknown_speaker(world: World, config: Config) -> None:
     """The whole transcript is denied when it is read, by a label that nobody has."""
-    world.edit("participants", lambda row: row.label == "Bo", label="Robert")
+    world.edit("participants", lambda r: (r.meeting_id, r.label) == ("m0", "Bo"), label="Robert")
 
 
 def left_out(world: World, config: Config) -> None:
@@ -118,7 +120,7 @@ def silent_alias(world: World, config: Config) -> None:
     """A label that stands for Bo is excluded, and no turn bears it."""
     say(world, "m0", "good day")
     world.append("aliases", Alias("s", "Robert", (KEY_OF_BO,)))
-    exclude(world, RuleKind.LABEL, "Robert")
+    exclude(world, RuleKind.LABEL, "Robert", ("m0",), *EVERYWHERE[1:])
 
 
 def excluded_turn(world: World, config: Config) -> None:
@@ -157,6 +159,28 @@ def test_pairs_that_are_denied_are_never_opened(name: str, paired: World, config
     else:
         with pytest.raises(Refused, match="NOTHING_ADMITTED"):
             admitted(paired, config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNOPENED)
+def test_words_of_denied_pairs_do_not_move_one_bit_of_the_adapter(
+    name: str, paired: World, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another meeting the pairs are trained on throughout."""
+    fault, _ = UNOPENED[name]
+    paired.edit("split", lambda row: row.meeting_id == "m1", arm=Arm.TRAIN)
+    fault(paired, config)
+    if fault in (without_transcript, as_chat):
+        pytest.skip("denies the pairs of every meeting")
+
+    def trained(number: int, *texts: Turn, meeting: str = "m0") -> str:
+        write(paired, *texts, meeting=meeting)
+        permission = gate.admit(paired.sign(), config, paired.now)
+        return adapter(tmp_path / str(number), permission, monkeypatch, Corpus("sft", 256))
+
+    other = replace(PAIRS[0], text="Other words altogether.", query="Other?")
+    assert trained(0, *PAIRS) == trained(1, other) == trained(2, other, *PAIRS)
+    assert trained(3, other, meeting="m1") != trained(4, *PAIRS, meeting="m1")  # the control
 
 
 def test_whoever_does_not_agree_to_the_kind_takes_no_transcript_away(
