@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from consent.test_explain import run_gate
 from consent.test_noninterference import adapter
 from consent.test_opening import EVERYWHERE, exclude, per_speaker, say, sign
 from harness.config import Config, Corpus
@@ -14,6 +15,7 @@ from harness.consent import gate
 from harness.consent.authoring import content_row
 from harness.consent.capability import GatedTurn
 from harness.consent.copies import digest_utterance, words
+from harness.consent.explain import explain
 from harness.consent.head import Defaults, Mode
 from harness.consent.records import Alias, Arm, RuleKind, State
 from harness.errors import Refused
@@ -159,6 +161,16 @@ def test_pairs_that_are_denied_are_never_opened(name: str, paired: World, config
     else:
         with pytest.raises(Refused, match="NOTHING_ADMITTED"):
             admitted(paired, config)
+
+
+def test_why_they_are_denied_is_told_by_the_meeting(
+    paired: World, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out(paired, config)
+    run = run_gate(paired, tmp_path, monkeypatch, ("transcript", "summary_ai"))
+    told = [*explain(run.path, "m0", None)]
+    (line,) = [line for line in told if line.startswith("All of its summary_ai: QUOTES_DROPPED: ")]
+    assert "retells" in line
 
 
 @pytest.mark.slow
