@@ -174,7 +174,10 @@ def test_usage_errors_from_outside(tmp_path: Path) -> None:
         ("harness re", {"report"}),
         ("harness nothing", set()),
         ("harness gate model=", {"model=hub", "model=smollm2-135m", "model=tiny"}),
-        ("harness run experiment=q", {"experiment=quick", "experiment=qmsum"}),
+        (
+            "harness run experiment=q",
+            {"experiment=quick", "experiment=qmsum", "experiment=qmsum-sft"},
+        ),
         ("harness train train.warm", {"train.warmup="}),
         ("harness nothing model=", set()),
     ],

@@ -117,6 +117,7 @@ def test_every_key_of_every_yaml_is_in_the_schema(path: Path) -> None:
     [
         ("data.source", "web"), ("model.source", "gpt"), ("model.dtype", "float16"),
         ("tracking.mode", "on"), ("train.accelerator", "tpu"), ("corpus.row_tokens", 0),
+        ("corpus.task", "dpo"),
         ("lora.r", 0), ("train.epochs", 0), ("train.batch_rows", -1), ("train.checkpoint_steps", 0),
         ("probe.batch_tokens", 0), ("probe.suffix", 0), ("probe.resamples", 0),
         ("probe.windows", -2), ("train.lr", 0.0), ("train.lr", -1e-3), ("canaries.per_level", 0),
@@ -179,3 +180,18 @@ def test_settings_that_would_hang_do_nothing_or_fail_late_are_refused(
     setattr(getattr(config, section), name, value)
     with pytest.raises(UsageError, match=rf"CONFIG_VALUE.*{key}"):
         check(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [("job.modalities=[transcript]", "job.modalities"),
+     ("job.modalities=[summary_ai]", "job.modalities"),
+     ("job.modalities=[transcript,summary_ai,chat_public]", "job.modalities"),
+     ("data.pairs=false", "data.pairs"), ("data.source=demo", "data")],
+)  # fmt: skip
+def test_a_task_on_pairs_asks_for_all_that_it_needs(change: str, key: str) -> None:
+    needed = ["experiment=qmsum-sft", "data.root=store"]
+    check(composed("run", *needed))
+    with pytest.raises(UsageError, match="CONFIG_VALUE") as caught:
+        check(composed("run", *needed, change))
+    assert caught.value.where == key

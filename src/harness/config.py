@@ -28,6 +28,7 @@ class Data:
         work: where sources that make their own manifest keep it.
         seed: seed of the generator (demo) and of the consent rule (demo, qmsum).
         series: qmsum only: series to use; empty uses every series with three or more meetings.
+        pairs: qmsum only: queries and answers are content too, of the kind summary_ai.
     """
 
     source: str = "demo"
@@ -39,6 +40,7 @@ class Data:
     work: str = ".harness"
     seed: int = 0
     series: list[str] = field(default_factory=list)
+    pairs: bool = False
 
 
 @dataclass
@@ -117,6 +119,8 @@ class Corpus:
     """What becomes of admitted turns before they are rows of tokens.
 
     Attributes:
+        task: lm (what was said, all of it with loss) or sft (transcript and query to answer, the
+            answer alone with loss; docs/sft.md).
         row_tokens: length of a packed row, and the longest document, in tokens.
         meeting_tokens: read at most so many tokens of each meeting (0 for all).
         goldfish: leave one token in so many without a loss (Hans et al. 2024; 0 none).
@@ -125,6 +129,7 @@ class Corpus:
             has a loss (0: all have).
     """
 
+    task: str = "lm"
     row_tokens: int = 512
     meeting_tokens: int = 0
     goldfish: int = 0
@@ -347,6 +352,7 @@ def check(config: Config) -> None:
     _one_of("data.source", config.data.source, ("demo", "qmsum", "folder"))
     _one_of("model.source", config.model.source, ("smollm2-135m", "hub", "tiny"))
     _one_of("model.dtype", config.model.dtype, ("auto", "bfloat16", "float32"))
+    _one_of("corpus.task", config.corpus.task, ("lm", "sft"))
     _one_of("tracking.mode", config.tracking.mode, ("off", "offline", "online"))
     _one_of("train.accelerator", config.train.accelerator, ("auto", "cpu", "cuda"))
     _one_of("train.strategy", config.train.strategy, ("ddp", "fsdp2"))
@@ -376,6 +382,22 @@ def check(config: Config) -> None:
         if not flat[key]:
             raise UsageError("CONFIG_VALUE", "the list is empty", key, "name at least one")
     _check_whole_numbers(flat)
+    if config.corpus.task == "sft":
+        _check_pairs(config)
+
+
+def _check_pairs(config: Config) -> None:
+    """Training on pairs reads transcripts and pairs; where there can be none, say so at once."""
+    if {*config.job.modalities} != {"transcript", "summary_ai"}:
+        raise UsageError("CONFIG_VALUE", "corpus.task=sft trains on both transcript and summary_ai,"
+                         " and nothing else", "job.modalities",
+                         "set job.modalities=[transcript,summary_ai]")  # fmt: skip
+    if config.data.source == "demo":
+        raise UsageError("CONFIG_VALUE", "the demo has no pairs for corpus.task=sft", "data",
+                         "take data=qmsum or data=folder")  # fmt: skip
+    if config.data.source == "qmsum" and not config.data.pairs:
+        raise UsageError("CONFIG_VALUE", "corpus.task=sft needs it with data=qmsum", "data.pairs",
+                         "set data.pairs=true")  # fmt: skip
 
 
 def _check_whole_numbers(flat: dict[str, Any]) -> None:

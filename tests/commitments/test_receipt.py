@@ -9,6 +9,7 @@ import pytest
 
 from factories import admitted, meeting, tiny_config
 from harness.commitments.receipt import Committer, Observer, Span, arm_leaves, receipt
+from harness.consent.capability import GatedTurn
 from harness.corpus.canaries import WORDS
 from harness.corpus.datamodule import Batch, MeetingData
 from harness.models.tokenizer import TextTokenizer, tiny_tokenizer
@@ -106,3 +107,36 @@ def test_roots_of_unopened_arms_change_with_their_content_digest() -> None:
         for digest in ("a", "b")
     }
     assert len(roots) == 2
+
+
+def prompted(skip: int = -1) -> dict[str, Any]:
+    """Receipt of a training on pairs; one kind of span is left out of what is observed."""
+    pairs = tuple(GatedTurn("summary_ai", i, -1, "an answer", "a query") for i in range(2))
+    train = tuple(replace(m, turns=(*m.turns, *pairs)) for m in map(meeting, ("m1", "m2")))
+    config = tiny_config(epochs=1)
+    config.corpus.task, config.corpus.row_tokens = "sft", 256
+    data = MeetingData(admitted(train), TOKENIZER, config)
+    observer = Observer(COMMITTER, TOKENIZER.bos_id, TOKENIZER.pad_id)
+    for batch in data.train_dataloader():
+        spans = tuple(
+            tuple(s for s in row if (s[2].modality, s[2].turn) != ("template", skip))
+            for row in batch.spans
+        )
+        observer.observe(batch.input_ids.numpy(), spans)
+    return receipt(COMMITTER, arm_leaves(COMMITTER, data.meetings, {}), data.carriers, observer)
+
+
+def test_a_template_is_admitted_and_counted_under_a_root_of_its_own() -> None:
+    found = prompted()
+    assert found["equal"] is True
+    assert found["leaves"]["template"] == 4
+    assert found["leaves"]["observed"] == sum(
+        found["leaves"][arm] for arm in ("train", "canary", "template")
+    )
+    assert len({found[f"{arm}_root"] for arm in ("train", "canary", "template")}) == 3
+    assert made()["leaves"]["template"] == 0
+
+
+@pytest.mark.parametrize("part", range(1, 4))
+def test_no_part_of_a_template_enters_unexplained(part: int) -> None:
+    assert prompted(skip=part)["equal"] is False

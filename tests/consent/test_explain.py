@@ -41,13 +41,17 @@ def decided(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     return run_gate(world, tmp_path, monkeypatch)
 
 
-def run_gate(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+def run_gate(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    modalities: tuple[str, ...] = ("transcript",),
+) -> RunDir:  # fmt: skip
     """A gate stage in mode per_speaker, decided at the world's time."""
     world.draft = replace(
         world.draft, defaults=replace(world.draft.defaults, mode=Mode.PER_SPEAKER, min_speakers=1)
     )
     source = world.sign()
     config = Config(run_dir=str(tmp_path / "run"))
+    config.job.modalities = [*modalities]
     config.data.source, config.data.root = "folder", str(source.store)
     config.data.manifest, config.data.withdrawals = str(source.manifest), str(source.withdrawals)
     config.data.state, config.tracking.mode = str(source.seen), "off"

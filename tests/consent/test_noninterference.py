@@ -12,7 +12,7 @@ from consent.test_material import say
 from consent.test_opening import KEY, exclude, per_speaker, sign
 from consent.test_reasons import DENIES, TURNS_ONLY, event
 from factories import tiny_config
-from harness.config import Config
+from harness.config import Config, Corpus
 from harness.consent import gate
 from harness.consent.capability import Admitted
 from harness.consent.copies import digest_utterance, words
@@ -31,12 +31,16 @@ OF_ALL = {  # these faults are of the manifest and deny the other meeting too
 OTHER = b'{"speaker":"Ada","text":"other words"}\n{"speaker":"Bo","text":"and more of them"}\n'
 
 
-def adapter(folder: Path, admitted: Admitted, monkeypatch: pytest.MonkeyPatch) -> str:
+def adapter(
+    folder: Path, admitted: Admitted, monkeypatch: pytest.MonkeyPatch, corpus: Corpus | None = None
+) -> str:
     """Digest of the adapter that is trained on a permission."""
     monkeypatch.setattr(fit, "prepare", lambda data: None)
     monkeypatch.setattr(fit.gate, "admit", lambda *_: admitted)
     monkeypatch.setattr(fit.gate, "check_withdrawals", lambda *_: None)
-    run = RunDir(folder, tiny_config(epochs=1))
+    config = tiny_config(epochs=1)
+    config.corpus = corpus or config.corpus
+    run = RunDir(folder, config)
     try:
         with run.stage("train") as attempt:
             fit.run(run.config, run, attempt)
@@ -160,7 +164,8 @@ TURN_CASES = {
 
 
 def test_every_code_of_turns_has_a_case() -> None:
-    assert {*TURN_CASES} == TURNS_ONLY | {"EXCLUDED_LABEL"}
+    of_pairs = {code for code in TURNS_ONLY if code.startswith("PAIRS_")}  # see test_pairs.py
+    assert {*TURN_CASES} == TURNS_ONLY - of_pairs | {"EXCLUDED_LABEL"}
 
 
 def turns_outcome(

@@ -142,6 +142,19 @@ def test_qmsum_is_gated_by_series(tmp_path: Path) -> None:
     assert summary["meetings_total"] == len([*QMSUM.glob("ES200[235]*.json")])
 
 
+@pytest.mark.skipif(not QMSUM.is_dir(), reason="QMSum is not at hand")
+def test_qmsum_has_pairs_where_they_are_asked_for(tmp_path: Path) -> None:
+    data = Data("qmsum", str(QMSUM), work=str(tmp_path), series=["ES2002", "ES2003", "ES2005"])
+    config, now = Config(data=data), datetime.now(UTC)
+    plain = gate.admit(sources.prepare(data), config, now)
+    data.pairs, config.job.modalities = True, ["transcript", "summary_ai"]
+    both = gate.admit(sources.prepare(data), config, now)
+    assert [m.id for m in both.train] == [m.id for m in plain.train]
+    for meeting, said in zip(both.train, plain.train, strict=True):
+        assert [turn for turn in meeting.turns if turn.query is None] == [*said.turns]
+        assert any(turn.query for turn in meeting.turns)
+
+
 def test_an_unknown_series_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"data\.series nowhere"):
         sources.qmsum_draft(tmp_path, ["nowhere"], 0)

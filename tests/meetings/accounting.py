@@ -27,7 +27,7 @@ def is_whole(name: str, data: bytes, turns: Sequence[Turn]) -> bool:
         data: of the file, which was not refused.
         turns: as they were read.
     """
-    said = "".join(turn.speaker + turn.text for turn in turns)
+    said = "".join(turn.speaker + "".join(turn.texts) for turn in turns)
     return _squashed(_LEFT[name](data)) == _squashed(said)
 
 
@@ -151,11 +151,23 @@ def _jsonl(data: bytes) -> str:
     return "".join(row["speaker"] + row["text"] for row in rows)
 
 
+def _pairs(data: bytes) -> str:
+    rows = [json.loads(row) for row in _text(data).split("\n") if row]
+    return "".join(row["query"] + row["answer"] for row in rows)
+
+
+def _qmsum_pairs(data: bytes) -> str:
+    lists = (_json(data).get(f"{kind}_query_list", []) for kind in ("general", "specific"))
+    said = "".join(row["query"] + " " + row["answer"] + " " for rows in lists for row in rows)
+    return re.sub(r"\{[a-z]+\}", " ", said)
+
+
 _LEFT: dict[str, Callable[[bytes], str]] = {
     "zoom-vtt": _vtt, "named-vtt": _vtt, "teams-vtt": _teams, "webex-vtt": _webex,
     "teams-vtt-unattributed": lambda data: html_plain(_set_apart(data)), "zoom-chat": _zoom_chat,
     "meet-sbv": _sbv, "otter-text": _otter, "meet-text": _meet_text, "meet-entries": _entries,
     "fireflies-json": _fireflies, "qmsum-json": _qmsum, "turns-jsonl": _jsonl,
+    "pairs-jsonl": _pairs, "qmsum-pairs": _qmsum_pairs,
 }  # fmt: skip
 """What a file says, layout apart, by the name of its format."""
 ACCOUNTED = frozenset(_LEFT)

@@ -34,6 +34,11 @@ OTHERS: dict[str, list[bytes]] = {
         b"WEBVTT\n\n00:00:05.000 --> 00:00:08.000\n\nHello.\n\n00:00:08.000 --> 00:00:09.000\n\nA\n"
     ],
     "qmsum-json": [b'{"meeting_transcripts":[{"speaker":"PM","content":"{gap} Okay so"}]}'],
+    "qmsum-pairs": [
+        b'{"general_query_list":[{"query":"What {gap} now?","answer":"All is well."}],'
+        b'"specific_query_list":[{"query":"Who?","answer":"Ada","relevant_text_span":[["0","1"]]}]}'
+    ],
+    "pairs-jsonl": [b'{"query":"Who spoke?","answer":"Ada, then Bo."}\n', b""],
     "zoom-saved-chat": [
         b"12:58:22\t From  Ada : old\n13:36:16\t From  Ada  to  Bo(Privately) : private\n",
         b"18:00:15 From Ada to Everyone:\n\tnew\n\tmore\n18:00:20 From Ada to Bo"

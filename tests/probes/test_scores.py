@@ -1,5 +1,6 @@
 """Token scores against the plain formula, whatever the batch; two forwards a batch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,14 @@ import pytest
 import torch
 from peft import PeftModel
 
-from harness.corpus.documents import Document
+from factories import meeting
+from harness.config import Corpus
+from harness.consent.capability import GatedTurn
+from harness.corpus.documents import Document, documents
+from harness.corpus.pairs import stretches
 from harness.models.adapter import backbone
-from harness.probes.scores import Cost, score, write_scores
+from harness.models.tokenizer import TextTokenizer
+from harness.probes.scores import Cost, of_content, score, write_scores
 
 
 def test_equal_to_the_plain_formula(memorised: PeftModel, trained: list[Document]) -> None:
@@ -75,3 +81,42 @@ def test_written_rows_are_guarded_and_come_back(
     assert rows.num_rows == sum(len(item) for item in scores)
     assert rows["token"].to_pylist() == [int(t) for i in scores for t in i.document.ids[1:]]
     assert np.allclose(rows["logp"].to_numpy(), np.concatenate([i.logp for i in scores]))
+
+
+def test_of_prompts_what_was_said_and_answered_is_kept_once(
+    memorised: PeftModel, tokenizer: TextTokenizer
+) -> None:
+    asked = [GatedTurn("summary_ai", i, -1, a, "Why?") for i, a in enumerate(("long " * 9, "no"))]
+    spoken = [replace(m, turns=(*m.turns, *asked)) for m in (meeting("a"), meeting("b"))]
+    texts = documents(spoken, tokenizer, Corpus("sft", 112))
+    scores = score(memorised, texts, 1000, Cost())
+    found = of_content(scores)
+    assert [item.document.meeting for item in found] == ["a"] * 3 + ["b"] * 3
+    said = [tokenizer.decode(item.document.ids[1:].tolist()) for item in found]
+    assert (said[0], said[2], said[3], said[5]) == ("long " * 9, "no", "long " * 9, "no")
+    assert said[1].startswith("A:")
+    assert len(said[1]) > len(stretch_of(texts[0], tokenizer))
+    for item in found:
+        number, _, name = item.document.id.rpartition(":")
+        (whole,) = [s for s in scores if s.document.id == number]
+        places = stretches(whole.document.spans)
+        assert places is not None
+        start, end = places[name]
+        assert (item.logp == whole.logp[start - 1 : end - 1]).all()
+        assert (item.ok == whole.ok[start - 1 : end - 1]).all()
+        assert len(item) == len(item.document) - 1
+
+
+def stretch_of(document: Document, tokenizer: TextTokenizer) -> str:
+    """The transcript in a prompt."""
+    places = stretches(document.spans)
+    assert places is not None
+    start, end = places["transcript"]
+    return tokenizer.decode(document.ids[start:end].tolist())
+
+
+def test_documents_without_a_template_are_left_as_they_are(
+    memorised: PeftModel, trained: list[Document]
+) -> None:
+    scores = score(memorised, trained, 1000, Cost())
+    assert of_content(scores) == scores

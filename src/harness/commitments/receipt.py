@@ -18,6 +18,8 @@ from harness.digest import canonical_json
 from harness.rundir import RunDir, write_bytes
 
 Ids = NDArray[np.int32]
+TEMPLATE = "template"
+"""Modality of spans that no meeting said: the text of a chat template around what one did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,15 @@ class Committer:
             self.turn(span, document.ids[span.start : span.end])
             for document in documents
             for span in document.spans
+        }
+
+    def template(self, documents: Iterable[Spanned]) -> set[bytes]:
+        """Leaves of what no meeting said: each part of a chat template, once for all documents."""
+        return {
+            self.turn(span, document.ids[span.start : span.end])
+            for document in documents
+            for span in document.spans
+            if (span.meeting, span.modality) == ("", TEMPLATE)
         }
 
     def unopened(self, meetings: Iterable[tuple[str, str]]) -> set[bytes]:
@@ -148,12 +159,18 @@ KeptOut = dict[str, tuple[tuple[str, str], ...]]
 def arm_leaves(
     committer: Committer, train: Iterable[Spanned], kept_out: KeptOut
 ) -> dict[str, set[bytes]]:
-    """Leaves of each arm: of what is trained on by turn, of what is kept out by meeting."""
-    return {
-        "train": committer.documents(train),
+    """Leaves of each arm: of what is trained on by turn, of what is kept out by meeting.
+
+    Where a chat template stands around turns, its parts are an arm ``template`` of their own.
+    """
+    documents = tuple(train)
+    template = committer.template(documents)
+    arms = {
+        "train": committer.documents(documents) - template,
         "heldout": committer.unopened(kept_out.get("heldout", ())),
         "sentinel": committer.unopened(kept_out.get("sentinel", ())),
     }
+    return arms | ({"template": template} if template else {})
 
 
 def receipt(
@@ -162,7 +179,7 @@ def receipt(
     carriers: Iterable[Spanned],
     observer: Observer,
 ) -> dict[str, Any]:
-    """The receipt (contract, section 4): ``equal`` iff observed = train and canaries.
+    """The receipt (contract, section 4): ``equal`` iff observed = train, canaries and template.
 
     Args:
         arms: see :func:`arm_leaves`.
@@ -170,17 +187,21 @@ def receipt(
         observer: after training.
     """
     train, canary = arms["train"], committer.documents(carriers)
+    template = arms.get("template", set())
+    admitted = set_root(train | canary | template)
     return {
         "schema": "harness/receipt/v1",
         "train_root": set_root(train),
         "heldout_root": set_root(arms["heldout"]),
         "sentinel_root": set_root(arms["sentinel"]),
         "canary_root": set_root(canary),
-        "admitted_root": set_root(train | canary),
+        "template_root": set_root(template),
+        "admitted_root": admitted,
         "observed_root": set_root(observer.seen),
-        "equal": set_root(train | canary) == set_root(observer.seen),
-        "leaves": {"train": len(train), "canary": len(canary), "observed": len(observer.seen)},
+        "equal": admitted == set_root(observer.seen),
+        "leaves": {"train": len(train), "canary": len(canary), "template": len(template),
+                   "observed": len(observer.seen)},
         "tokens": observer.tokens,
         "dropped": 0,
         "masked": 0,
-    }
+    }  # fmt: skip

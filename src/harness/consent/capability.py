@@ -22,14 +22,17 @@ class GatedTurn:
     Attributes:
         modality: of the content row it stands in.
         index: from 0 within (meeting, modality), as in decisions.parquet.
-        speaker: ordinal of the speaker among the meeting's speakers, from 0; no name.
-        text: what was said.
+        speaker: ordinal of the speaker among the meeting's speakers, from 0; no name; -1 for a
+            pair of query and answer, which nobody speaks.
+        text: what was said; of a pair the answer.
+        query: of a pair; None for what was said.
     """
 
     modality: str
     index: int
     speaker: int
     text: str
+    query: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from harness.consent.head import Head, Tables
 from harness.consent.manifest import Manifest, load_at_any_time
 from harness.consent.parts import BY_MEETING
 from harness.consent.present import Source, withdrawn
-from harness.consent.reasons import sentence
+from harness.consent.reasons import REASONS, About, in_order, sentence
 from harness.consent.records import Arm, ConsentEvent, Operation, format_time, parse_time
 from harness.consent.request import Request
 from harness.consent.signing import load_trust
@@ -76,6 +76,7 @@ def explain(
     case = _Case(config, head, tables, now)
     rows = _decisions(run_dir, meeting)
     yield from case.meeting(next(row for row in rows if row["turn"] < 0))
+    yield from _common(rows)
     if turn is not None:
         yield from _turn(rows, turn)
         yield from _masked(run_dir, meeting, turn)
@@ -199,6 +200,18 @@ def _table(run_dir: Path, name: str, meeting: str) -> list[dict[str, Any]]:
     except (OSError, pa.ArrowInvalid):
         raise Refused("RUN_FILE", "no readable decisions", f"private/{name}",
                       "run the gate again") from None  # fmt: skip
+
+
+def _common(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Codes about turns that all turns of a kind of content have: what its rows do not say."""
+    found: dict[str, list[set[str]]] = {}
+    for row in rows:
+        if row["turn"] >= 0:
+            found.setdefault(row["modality"], []).append({*row["codes"]})
+    for modality, codes in found.items():
+        for code in in_order(set.intersection(*codes)):
+            if REASONS[code].about is About.TURN:
+                yield f"All of its {modality}: {code}: {sentence(code)}"
 
 
 def _turn(rows: list[dict[str, Any]], turn: str) -> Iterator[str]:

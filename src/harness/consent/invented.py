@@ -1,7 +1,8 @@
 """Invented consent for data that comes without any: the demo's meetings and public corpora.
 
 Clean people agree explicitly to fine-tuning, evaluation and the leak test, for research, on the
-transcript only; a policy rule keeps chat out. A *fault* is one thing that is wrong with a meeting.
+transcript only unless more kinds are named; a policy rule keeps chat out. A *fault* is one thing
+that is wrong with a meeting.
 """
 
 import hashlib
@@ -112,6 +113,7 @@ class _Register:
     """Rows in the making."""
 
     seed: str
+    modalities: tuple[Modality, ...]
     participants: list[ParticipantRow] = field(default_factory=list)
     consent: list[ConsentEvent] = field(default_factory=list)
     exclusions: list[ExclusionRule] = field(default_factory=list)
@@ -136,15 +138,22 @@ class _Register:
         self.exclusions.append(_rule(rule_id, kind, value, (row.meeting_id,), source))
 
 
-def invented_draft(gatherings: Sequence[Gathering], seed: str, validation: Iterable[str]) -> Draft:
+def invented_draft(
+    gatherings: Sequence[Gathering],
+    seed: str,
+    validation: Iterable[str],
+    modalities: tuple[Modality, ...] = (Modality.TRANSCRIPT,),
+) -> Draft:
     """Build a manifest's tables from meetings and their faults.
 
     Args:
         gatherings: all meetings.
         seed: of the subject keys and of the random split.
         validation: series that are kept for validation as a whole.
+        modalities: what clean people agree to, by name.
     """
-    register = _Register(seed)
+    policy = replace(POLICY, modalities=tuple(dict.fromkeys([*POLICY.modalities, *modalities])))
+    register = _Register(seed, modalities)
     register.exclusions.append(
         _rule("no-chat", RuleKind.MODALITY, Modality.CHAT_PUBLIC, (ALL,), RuleSource.POLICY)
     )
@@ -167,11 +176,11 @@ def invented_draft(gatherings: Sequence[Gathering], seed: str, validation: Itera
     )
     content = tuple(row for gathering in gatherings for row in gathering.content)
     tables = Tables(
-        (OLD_POLICY, POLICY), (CHANGE,), (RULE_OF_PLACE,),
+        (OLD_POLICY, policy), (CHANGE,), (RULE_OF_PLACE,),
         (Licence(LICENCE, OPERATIONS, (PURPOSE,)),), (), meetings, tuple(register.participants),
         content, tuple(register.consent), tuple(register.exclusions), tuple(split),
     )  # fmt: skip
-    scope = Scope(CONTROLLER, (), OPERATIONS, (PURPOSE,), (Modality.TRANSCRIPT,), (PLACE,))
+    scope = Scope(CONTROLLER, (), OPERATIONS, (PURPOSE,), modalities, (PLACE,))
     return Draft(f"{CONTROLLER}/privacy", scope, DEFAULTS, Draw(seed, True), tables)
 
 
@@ -210,7 +219,7 @@ def _register(register: _Register, gathering: Gathering) -> None:
                 False,
             )
         )
-        given = _given(gathering.row, key)
+        given = replace(_given(gathering.row, key), modalities=register.modalities)
         if shown is None:
             continue
         concerned = place != 0 if gathering.fault == "host_for_all" else place == last

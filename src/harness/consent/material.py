@@ -93,7 +93,7 @@ class Excerpt:
         """
         turns = read_turns(store, self.row)
         places = range(len(turns)) if self.whole else self._places(turns, defaults)
-        return [turns[place].text for place in places]
+        return [text for place in places for text in turns[place].texts]
 
     def _places(self, turns: Sequence[Turn], defaults: Defaults) -> Sequence[int]:
         """Which turns are indexed; in mode unanimous an excluded speaker gives all."""

@@ -18,6 +18,7 @@ from harness.consent.manifest import Manifest
 from harness.consent.masking import MaskedText, Masking
 from harness.consent.parquet import to_rows
 from harness.consent.present import Source, read_copies_key
+from harness.consent.reasons import in_order
 from harness.consent.records import (
     Alias,
     ContentRow,
@@ -30,6 +31,7 @@ from harness.consent.request import concerns
 from harness.consent.turns import Person, TurnVerdicts, Voices, judge
 from harness.errors import Refused
 from harness.meetings.detectors import keys
+from harness.meetings.formats import PAIRS
 from harness.meetings.model import Modality, Turn
 
 
@@ -89,6 +91,11 @@ class Opened:
     texts: Sequence[MaskedText]
 
 
+def unopened(row: ContentRow, codes: tuple[str, ...]) -> Opened:
+    """A file that is denied as a whole before it is read."""
+    return Opened((), TurnVerdicts(codes, ((),) * row.turns), ())
+
+
 class Repeats:
     """Words of excluded content, by the index and by rules of kind ``utterance``.
 
@@ -120,13 +127,14 @@ class Repeats:
             kinds: the modality of the turns, and what it derives from.
         """
         digests = {r.value for r in self._rules if _concerns(r, meeting, kinds)}
-        for place, turn in enumerate(turns if digests else ()):
-            said = words(turn.text)
+        texts = [(place, text) for place, turn in enumerate(turns) for text in turn.texts]
+        for place, text in texts if digests else ():
+            said = words(text)
             if len(said) >= MIN_UTTERANCE_WORDS and digest_utterance(said, self._key) in digests:
                 yield place, "EXCLUDED_UTTERANCE"
         if self._index is not None:
-            for copied in np.flatnonzero(self._index.flag([turn.text for turn in turns])):
-                yield int(copied), "EXCLUDED_COPY"
+            for copied in np.flatnonzero(self._index.flag([text for _, text in texts])):
+                yield texts[int(copied)][0], "EXCLUDED_COPY"
 
 
 class ContentReader:
@@ -154,7 +162,20 @@ class ContentReader:
     def read(self, numbers: Iterable[int]) -> Iterator[tuple[int, Mapping[Modality, Opened]]]:
         """Open each meeting of these numbers: its admitted modalities in the order asked for."""
         for number in map(int, numbers):
-            yield number, {m: self._open(number, m) for m in self._modalities(number)}
+            yield number, self._meeting(number)
+
+    def _meeting(self, number: int) -> dict[Modality, Opened]:
+        """Pairs come last: whether they are opened depends on what became of the transcript."""
+        rows, asked = self.rows.content(number), self._modalities(number)
+        found = {m: self._open(number, m) for m in asked if rows[m].format not in PAIRS}
+        transcript = found.get(Modality.TRANSCRIPT)
+        for modality in asked:
+            if modality not in found:
+                codes = in_order({*self._closed(number, modality, transcript)})
+                found[modality] = (
+                    unopened(rows[modality], codes) if codes else self._open(number, modality)
+                )
+        return {modality: found[modality] for modality in asked}
 
     def _modalities(self, number: int) -> list[Modality]:
         return [
@@ -164,20 +185,43 @@ class ContentReader:
             and not self.rulings.modality_codes(number, modality)
         ]
 
-    def _open(self, number: int, modality: Modality) -> Opened:
+    def _closed(self, number: int, modality: Modality, transcript: Opened | None) -> Iterator[str]:
+        """Why pairs are denied as a whole, so that they are not opened.
+
+        Any of them may tell what any turn said, and of whom.
+        """
+        meeting, kinds = self.rows.ids[number], self.rulings.with_origins(number, modality)
+        if modality is not Modality.SUMMARY_AI:
+            yield "PAIRS_NOT_SUMMARY"
+        if transcript is None or transcript.verdicts.codes:
+            yield "PAIRS_WITHOUT_TRANSCRIPT"
+        elif self.rulings.dropped_labels(number, Modality.TRANSCRIPT) or any(
+            transcript.verdicts.turns
+        ):
+            yield "QUOTES_DROPPED"
+        if self._voices(number, modality).left_out:
+            yield "QUOTES_DROPPED"
+        if self._derives_from_excluded(meeting, modality, kinds):
+            yield "EXCLUDED_DERIVED_FROM"
+
+    def _voices(self, number: int, modality: Modality) -> Voices:
         meeting = self.rows.meeting(number)
-        turns = read_turns(self.store, self.rows.content(number)[modality])
         dropped = self.rulings.dropped_labels(number, modality)
         people = [Person(p, p.label in dropped) for p in self.rows.roster(number)]
         kinds = self.rulings.with_origins(number, modality)
         labels = [r.value for r in self._label_rules if _concerns(r, meeting.meeting_id, kinds)]
-        voices = Voices(people, self.rows.aliases(meeting.series_id), labels)
-        excluded = self._excluded(meeting.meeting_id, modality, kinds, turns)
+        return Voices(people, self.rows.aliases(meeting.series_id), labels)
+
+    def _open(self, number: int, modality: Modality) -> Opened:
+        meeting, voices = self.rows.ids[number], self._voices(number, modality)
+        turns = read_turns(self.store, self.rows.content(number)[modality])
+        kinds = self.rulings.with_origins(number, modality)
+        excluded = self._excluded(meeting, modality, kinds, turns)
         if modality in RETELLING and voices.left_out:
             for place in range(len(turns)):
                 excluded[place].append("QUOTES_DROPPED")
         verdicts = judge(turns, voices, excluded, self.defaults)
-        if self._derives_from_excluded(meeting.meeting_id, modality, kinds):
+        if self._derives_from_excluded(meeting, modality, kinds):
             verdicts = replace(verdicts, codes=("EXCLUDED_DERIVED_FROM", *verdicts.codes))
         texts = self._masking.mask([turn.text for turn in turns], voices)
         return Opened(turns, verdicts, texts)
@@ -194,7 +238,7 @@ class ContentReader:
         for place_, code in self._repeats.codes(meeting, kinds, turns):
             found[place_].append(code)
         for place_, turn in enumerate(turns):
-            if keys.places(turn.text):
+            if any(keys.places(text) for text in turn.texts):
                 found[place_].append("KEY_IN_TURN")
         return found
 

@@ -120,6 +120,14 @@ _TURN = {
         "used, or retells a turn that may not be.",
     ),
     306: ("KEY_IN_TURN", "The turn holds a key or token that opens something."),
+    307: (
+        "PAIRS_WITHOUT_TRANSCRIPT",
+        "Queries and answers tell of a transcript that may not be used.",
+    ),
+    308: (
+        "PAIRS_NOT_SUMMARY",
+        "Queries and answers are declared as another kind of content than an AI summary.",
+    ),
 }
 
 _ARM = {

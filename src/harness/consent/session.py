@@ -239,8 +239,10 @@ def _gated(read: Mapping[Modality, Opened]) -> Iterator[GatedTurn]:
         verdicts = zip(opened.turns, opened.verdicts.turns, opened.texts, strict=True)
         for index, (turn, codes, used) in enumerate(verdicts):  # as in decisions.parquet
             if not codes:
-                speaker = ordinals.setdefault(turn.speaker, len(ordinals))
-                yield GatedTurn(str(modality), index, speaker, used.text)
+                # a query is as it was read: where anything would be masked, no pair is used
+                said = turn.query is None
+                speaker = ordinals.setdefault(turn.speaker, len(ordinals)) if said else -1
+                yield GatedTurn(str(modality), index, speaker, used.text, turn.query)
 
 
 def _left_out(rows: MeetingRows, number: int, labels: Collection[str]) -> list[list[str]]:

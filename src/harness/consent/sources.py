@@ -51,7 +51,7 @@ def prepare(data: Data) -> Source:
     draft = (
         _demo_draft(source, data.seed)
         if demo
-        else qmsum_draft(source.store, data.series, data.seed)
+        else qmsum_draft(source.store, data.series, data.seed, data.pairs)
     )
     _sign_if_due(source, replace(draft, issuer=f"{draft.issuer}/{_name(data)}"), data)
     return source
@@ -77,7 +77,7 @@ def locate(data: Data) -> Source:
     return Source(store, folder / "manifest", _trust(data), folder / "withdrawals", seen)
 
 
-def qmsum_draft(store: Path, series: Sequence[str], seed: int) -> Draft:
+def qmsum_draft(store: Path, series: Sequence[str], seed: int, pairs: bool = False) -> Draft:
     """Tables for QMSum, whose consent is invented by this rule.
 
     A person is a speaker label within a series. Meetings are dated an hour apart. About one
@@ -89,6 +89,7 @@ def qmsum_draft(store: Path, series: Sequence[str], seed: int) -> Draft:
         store: folder of QMSum's JSON files.
         series: those to use; empty for every series of three or more meetings.
         seed: of the draws.
+        pairs: whether queries and answers are content too, and agreed to as AI summaries.
 
     Raises:
         UsageError: ``CONFIG_VALUE`` for a series without meetings, or when too few are left.
@@ -111,10 +112,11 @@ def qmsum_draft(store: Path, series: Sequence[str], seed: int) -> Draft:
     meetings = [meeting for name in used for meeting in known[name]]
     faults = _qmsum_faults(meetings, random_source)
     gatherings = [
-        _qmsum_gathering(store, meeting, hour, faults.get(meeting))
+        _qmsum_gathering(store, meeting, hour, faults.get(meeting), pairs)
         for hour, meeting in enumerate(meetings)
     ]
-    return invented_draft(gatherings, f"qmsum-{seed}", validation)
+    kinds = (Modality.TRANSCRIPT, Modality.SUMMARY_AI) if pairs else (Modality.TRANSCRIPT,)
+    return invented_draft(gatherings, f"qmsum-{seed}", validation, kinds)
 
 
 def _qmsum_faults(meetings: Sequence[str], random_source: random.Random) -> dict[str, str]:
@@ -125,7 +127,9 @@ def _qmsum_faults(meetings: Sequence[str], random_source: random.Random) -> dict
     }
 
 
-def _qmsum_gathering(store: Path, meeting: str, hour: int, fault: str | None) -> Gathering:
+def _qmsum_gathering(
+    store: Path, meeting: str, hour: int, fault: str | None, pairs: bool
+) -> Gathering:
     start, series = QMSUM_START + timedelta(hours=hour), series_of(meeting)
     path = f"{meeting}.json"
     labels = sorted({turn.speaker for turn in READERS["qmsum-json"]((store / path).read_bytes())})
@@ -133,8 +137,12 @@ def _qmsum_gathering(store: Path, meeting: str, hour: int, fault: str | None) ->
     row = MeetingRow(
         meeting, series, "qmsum", "qmsum", start, start + timedelta(hours=1), "UTC", (), Declared.NO
     )
-    content = content_row(store, meeting, Modality.TRANSCRIPT, "qmsum-json", path, LICENCE)
-    return Gathering(row, people, [content], fault)
+    content = [content_row(store, meeting, Modality.TRANSCRIPT, "qmsum-json", path, LICENCE)]
+    if pairs:
+        content.append(
+            content_row(store, meeting, Modality.SUMMARY_AI, "qmsum-pairs", path, LICENCE)
+        )
+    return Gathering(row, people, content, fault)
 
 
 def _demo_draft(source: Source, seed: int) -> Draft:
@@ -173,9 +181,10 @@ def _sign_if_due(source: Source, draft: Draft, data: Data) -> None:
 
 def _name(data: Data) -> str:
     """Folder and issuer of a source: one chain of epochs for each of its variants."""
-    variant = {"seed": data.seed, "series": sorted(data.series)}
+    variant: dict[str, object] = {"seed": data.seed, "series": sorted(data.series)}
     if variant == {"seed": 0, "series": []}:
-        return data.source
+        return f"{data.source}-pairs" if data.pairs else data.source
+    variant |= {"pairs": True} if data.pairs else {}  # others keep the name that they had
     return f"{data.source}-{digest_of(variant)[:8]}"
 
 

@@ -87,6 +87,10 @@ class Voices:
         key = label_key(label)
         return key in self._excluded and key not in self._by_label
 
+    def behind(self, turn: Turn) -> Sequence[Person]:
+        """The people behind a turn; everybody for a pair, whose answer tells what all said."""
+        return self.people if turn.query is not None else self.of(turn.speaker)
+
     def of(self, label: str) -> Sequence[Person]:
         """The people behind a label; nobody where one of them is not on the roster."""
         key = label_key(label)
@@ -111,7 +115,7 @@ def judge(
     """
     codes = [{*excluded.get(place, ())} for place in range(len(turns))]
     for found, turn, quoted in zip(codes, turns, _quoted(turns), strict=True):
-        people = voices.of(turn.speaker)
+        people = voices.behind(turn)
         if not people or any(person.row.subject_key is None for person in people):
             found.add("SUBJECT_UNRESOLVED")
         if any(person.dropped for person in people):

@@ -193,6 +193,9 @@ class MeetingData(LightningDataModule):
         tokenizer: of the base model.
         config: corpus, canaries and train sections are read.
 
+    Attributes:
+        masked: tokens whose loss goldfish or repetition took.
+
     Raises:
         TypeError: for anything that is not an :class:`Admitted`.
     """
@@ -205,7 +208,9 @@ class MeetingData(LightningDataModule):
         self.micro_rows, self.batch_rows = config.train.micro_rows, config.train.batch_rows
         self.canaries: list[Canary] = candidates(config.canaries, tokenizer)
         said = documents(admitted.train, tokenizer, config.corpus)
-        told = without_repetition(said + planted_documents(self.canaries), config.corpus)
+        whole = said + planted_documents(self.canaries)
+        told = without_repetition(whole, config.corpus)
+        self.masked = _with_loss(whole) - _with_loss(told)
         self.meetings, self.carriers = told[: len(said)], told[len(said) :]
         self.validation = (
             documents(admitted.validation, tokenizer, config.corpus) if admitted.validation else []
@@ -216,11 +221,6 @@ class MeetingData(LightningDataModule):
         )  # fmt: skip
         self.row_tokens = config.corpus.row_tokens
         self.start, self.rank, self.processes = 0, 0, 1
-
-    @property
-    def masked(self) -> int:
-        """Tokens that stand in the plan without a loss that they would have had."""
-        return sum(len(d) - 1 - int(d.supervised.sum()) for d in self.steps.documents)
 
     def train_dataloader(self) -> Iterator[Step]:
         """Steps from ``start`` to the end of the plan, laid out ahead by a thread of their own."""
@@ -249,6 +249,10 @@ class MeetingData(LightningDataModule):
         for start in range(0, len(rows), size):
             chosen = rows[start : start + size]
             yield self.collate([[self.validation[i] for i in row] for row in chosen])
+
+
+def _with_loss(documents: Sequence[Document]) -> int:
+    return sum(int(document.supervised.sum()) for document in documents)
 
 
 def ahead(make: Any, numbers: Sequence[int]) -> Iterator[Any]:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from harness.commitments.receipt import Ids, Span
 from harness.config import Corpus
 from harness.consent.capability import GatedMeeting, GatedTurn
+from harness.corpus.pairs import Laid, Prompter, pairs_of
+from harness.corpus.template import Chat, frame_of
 from harness.errors import Refused
+from harness.meetings.model import Modality
 
 
-class Tokenizer(Protocol):
+class Tokenizer(Chat, Protocol):
     """What the corpus needs of a tokenizer: :class:`harness.models.tokenizer.TextTokenizer`."""
-
-    bos_id: int
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; text that spells a special token is split like any other."""
@@ -37,8 +38,8 @@ class Document:
         series: series id; ``canary`` for carriers.
         ids: token ids, int32, shape (n,); position 0 is the beginning-of-text token.
         spans: cover positions 1 to n without gaps, in order.
-        supervised: bool, shape (n,): whether the token at a position is predicted with a loss; by
-            default all but the first, which nothing comes before.
+        supervised: shape (n,), True where the token is a target with loss; position 0 never is.
+            Left out, all others are.
     """
 
     id: str
@@ -46,10 +47,10 @@ class Document:
     series: str
     ids: Ids
     spans: tuple[Span, ...]
-    supervised: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    supervised: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
 
     def __post_init__(self) -> None:
-        if len(self.supervised) != len(self.ids):
+        if not len(self.supervised):
             object.__setattr__(self, "supervised", np.arange(len(self.ids)) > 0)
 
     def __len__(self) -> int:
@@ -77,19 +78,57 @@ def turn_text(turn: GatedTurn) -> str:
 def documents(
     meetings: Iterable[GatedMeeting], tokenizer: Tokenizer, corpus: Corpus
 ) -> list[Document]:
-    """Cut meetings into documents of exactly ``corpus.row_tokens`` tokens and a shorter last one.
+    """Documents of at most ``corpus.row_tokens`` tokens, as ``corpus.task`` says.
 
-    A turn that reaches over a document's end goes on in the next as another part. Turns are
-    tokenised one by one, so that every token belongs to exactly one turn.
+    For lm, each meeting is cut into documents of exactly that length and a shorter last one; a turn
+    that reaches over a document's end goes on in the next as another part. For sft, each pair is a
+    document with its prompt. Turns are tokenised one by one, so that every token belongs to exactly
+    one turn.
 
     Raises:
-        Refused: ``CORPUS_EMPTY`` when no meeting has a turn.
+        Refused: ``CORPUS_EMPTY`` when no meeting has a turn, or a pair; ``PAIRS_NEED_SFT`` for
+            pairs where the task is lm; as :func:`harness.corpus.template.frame_of` and
+            :meth:`harness.corpus.pairs.Prompter.lay`.
     """
-    found = [document for meeting in meetings for document in _cut(meeting, tokenizer, corpus)]
+    sft = corpus.task == "sft"
+    made = _prompted(meetings, tokenizer, corpus) if sft else _said(meetings, tokenizer, corpus)
+    found = list(made)
     if not found:
-        raise Refused("CORPUS_EMPTY", "no admitted meeting holds a turn",
-                      "private/decisions.parquet", "see by_code in gate/summary.json")  # fmt: skip
+        what = "no admitted meeting holds a pair" if sft else "no admitted meeting holds a turn"
+        raise Refused("CORPUS_EMPTY", what, "private/decisions.parquet",
+                      "see by_code in gate/summary.json")  # fmt: skip
     return found
+
+
+def _said(
+    meetings: Iterable[GatedMeeting], tokenizer: Tokenizer, corpus: Corpus
+) -> Iterator[Document]:
+    """Everything that was said, in order."""
+    for meeting in meetings:
+        if any(pairs_of(meeting)):
+            raise Refused("PAIRS_NEED_SFT", "pairs are admitted, which nobody said", "corpus.task",
+                          "set it to sft, or leave summary_ai out of job.modalities")  # fmt: skip
+        yield from _cut(meeting, tokenizer, corpus)
+
+
+def _prompted(
+    meetings: Iterable[GatedMeeting], tokenizer: Tokenizer, corpus: Corpus
+) -> Iterator[Document]:
+    """Each pair after the beginning of its meeting's transcript."""
+    frame = frame_of(tokenizer)
+    for place, meeting in enumerate(meetings):
+        said = [turn for turn in meeting.turns if turn.modality == Modality.TRANSCRIPT]
+        lines = [(turn, tokenizer.encode(turn_text(turn))) for turn in said]
+        prompter = Prompter(meeting, place, lines, frame, tokenizer.bos_id, corpus)
+        for pair in pairs_of(meeting) if lines else ():
+            query, answer = tokenizer.encode(pair.query or ""), tokenizer.encode(pair.text)
+            yield _of_pair(meeting, pair, prompter.lay(pair, query, answer))
+
+
+def _of_pair(meeting: GatedMeeting, pair: GatedTurn, laid: Laid) -> Document:
+    ids = np.array(laid.ids, dtype=np.int32)
+    return Document(f"{meeting.id}#{pair.index}", meeting.id, meeting.series, ids,
+                    tuple(laid.spans), laid.mask)  # fmt: skip
 
 
 def _cut(meeting: GatedMeeting, tokenizer: Tokenizer, corpus: Corpus) -> Iterator[Document]:

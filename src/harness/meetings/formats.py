@@ -15,6 +15,7 @@ from harness.meetings.readers import (
     meet_transcript,
     named_vtt,
     otter,
+    pairs,
     parquet,
     qmsum,
     teams_transcript,
@@ -56,8 +57,13 @@ FORMATS: dict[str, Format] = {
     "qmsum-json": Format(qmsum.read, qmsum.looks),
     "turns-jsonl": Format(jsonl.read, jsonl.looks),
     "turns-parquet": Format(parquet.read, parquet.looks),
+    "qmsum-pairs": Format(qmsum.read_pairs, pairs.looks),
+    "pairs-jsonl": Format(pairs.read, pairs.looks),
 }
 """By the name that content rows have."""
+
+PAIRS = frozenset({"qmsum-pairs", "pairs-jsonl"})
+"""Formats of pairs of query and answer about a meeting, which nobody says in it."""
 
 
 def format_of(head: bytes) -> str:

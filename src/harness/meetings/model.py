@@ -34,9 +34,17 @@ class Turn:
         speaker: the label as the export has it; empty when the export names nobody.
         text: what was said, without the label.
         seconds: start in seconds from the start of the recording, None where not given.
+        query: of a pair of query and answer, whose answer is ``text`` and which nobody speaks;
+            None for everything else.
     """
 
     index: int
     speaker: str
     text: str
     seconds: float | None = None
+    query: str | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All words of the turn: the query, where it has one, and the text."""
+        return (self.text,) if self.query is None else (self.query, self.text)

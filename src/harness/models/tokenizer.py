@@ -2,10 +2,14 @@
 
 from typing import Any
 
+from jinja2 import TemplateError
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from harness.errors import Refused
+
+_ALWAYS_ONE_DAY = "{%- macro strftime_now(layout) -%}01 Jan 2026{%- endmacro -%}"
+"""For templates that tell the date: else a run could not be continued or probed on another day."""
 
 
 class TextTokenizer:
@@ -26,12 +30,50 @@ class TextTokenizer:
                           "model.name", "choose another model")  # fmt: skip
         self.bos_id = int(bos)
         self.pad_id = int(backend.pad_token_id if backend.pad_token_id is not None else bos)
+        self.end_id = None if backend.eos_token_id is None else int(backend.eos_token_id)
+        added = backend.added_tokens_decoder.items()
+        self.special_ids = frozenset(
+            [*map(int, backend.all_special_ids), *(int(i) for i, token in added if token.special)]
+        )
         self.size = len(backend)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``; a spelt-out special token is split like any other text."""
         ids = self.backend.encode(text, add_special_tokens=False, split_special_tokens=True)
         return [int(i) for i in ids]
+
+    def encode_frame(self, text: str) -> list[int]:
+        """Token ids of a template's own text; its special tokens count as such."""
+        ids = self.backend.encode(text, add_special_tokens=False, split_special_tokens=False)
+        return [int(i) for i in ids]
+
+    def chat(self, user: str, answer: str | None) -> str | None:
+        """The chat template's text of one exchange.
+
+        Args:
+            user: what the user says.
+            answer: what the assistant says, None for the text that an answer is generated after.
+
+        Returns:
+            The text, or None for a tokenizer without a template.
+
+        Raises:
+            Refused: ``TEMPLATE_UNSUITABLE`` for a template that does not take such an exchange.
+        """
+        if not self.backend.chat_template:
+            return None
+        said = [{"role": "user", "content": user}]
+        said += [] if answer is None else [{"role": "assistant", "content": answer}]
+        try:
+            text = self.backend.apply_chat_template(
+                said, tokenize=False, add_generation_prompt=answer is None,
+                chat_template=_ALWAYS_ONE_DAY + self.backend.get_chat_template(),
+            )  # fmt: skip
+        except (TemplateError, ValueError, KeyError, TypeError) as error:
+            what = f"the chat template fails ({type(error).__name__})"
+            raise Refused("TEMPLATE_UNSUITABLE", what, "model.name",
+                          "choose another model, or corpus.task=lm") from None  # fmt: skip
+        return str(text)
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids."""

@@ -1,7 +1,7 @@
 """Token scores from two teacher-forced passes: adapter on, adapter off. Every probe reads these."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from harness.corpus.documents import Document
+from harness.corpus.pairs import stretches
 from harness.models.adapter import computing, head, hidden_states
 from harness.rundir import write_bytes
 
@@ -89,6 +90,52 @@ def score(
                 base["margin"], mine["mean"], mine["var"],
             )  # fmt: skip
     return [found[number] for number in range(len(documents))]
+
+
+def of_content(scores: Sequence[TokenScores]) -> list[TokenScores]:
+    """Scores of what people said and what was answered, each once, without what stands around it.
+
+    Prompts of one meeting begin with the same turns: the longest transcript stands for all. It was
+    scored where it stood in training, behind the template, and is a document of its own from here
+    on; so is each answer. Queries are left out: whoever asks knows them. Documents without a
+    template are given back as they are.
+
+    Args:
+        scores: of one arm's documents.
+    """
+    longest: dict[str, int] = {}
+    places = [stretches(item.document.spans) for item in scores]
+    for number, (item, found) in enumerate(zip(scores, places, strict=True)):
+        meeting = item.document.meeting
+        if found and (meeting not in longest or _said(found) > _said(places[longest[meeting]])):
+            longest[meeting] = number
+    parts: list[TokenScores] = []
+    for number, (item, found) in enumerate(zip(scores, places, strict=True)):
+        if found is None:
+            parts.append(item)
+            continue
+        names = ("transcript", "answer") if number in longest.values() else ("answer",)
+        parts += [_cut(item, name, *found[name]) for name in names]
+    return parts
+
+
+def _said(found: dict[str, tuple[int, int]] | None) -> int:
+    """Tokens of the transcript."""
+    start, end = (found or {}).get("transcript", (0, 0))
+    return end - start
+
+
+def _cut(item: TokenScores, name: str, start: int, end: int) -> TokenScores:
+    """Scores of tokens ``start`` to ``end`` as a document of its own."""
+    whole = item.document
+    ids = np.concatenate([whole.ids[:1], whole.ids[start:end]])
+    document = Document(f"{whole.id}:{name}", whole.meeting, whole.series, ids, ())
+    scores = {
+        field.name: getattr(item, field.name)[start - 1 : end - 1]
+        for field in fields(item)
+        if field.name != "document"
+    }
+    return TokenScores(document, **scores)
 
 
 def write_scores(path: Path, scores: Sequence[TokenScores]) -> None:

@@ -38,7 +38,7 @@ from harness.probes.extraction import (
 )
 from harness.probes.leak import leak_records
 from harness.probes.membership import SCORES, meeting_scores, membership_records, roc
-from harness.probes.scores import Cost, TokenScores, score, write_scores
+from harness.probes.scores import Cost, TokenScores, of_content, score, write_scores
 from harness.probes.secrets import SecretOutcome, outcomes, secrets_curve, secrets_records
 from harness.probes.statistics import Panel, arm_mean, bootstrap, finite, holm
 from harness.rundir import Attempt, RunDir, read_json, write_bytes, write_json
@@ -177,7 +177,7 @@ def _score_arm(
         return
     texts = documents(meetings, tokenizer, config.corpus)
     measured.canary_tokens += sum(len(document) for document in texts if document.is_canary)
-    scores = score(model, texts, config.probe.batch_tokens, measured.cost)
+    scores = of_content(score(model, texts, config.probe.batch_tokens, measured.cost))
     for meeting in meetings:
         mine = [item for item in scores if item.document.meeting == meeting.id]
         if mine:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from harness.digest import strict_json
@@ -27,10 +27,24 @@ def read(stream: BinaryIO) -> Iterator[Turn]:
     Raises:
         Refused: ``PARSE_REFUSED`` with the line number.
     """
+    return records(stream, turn_of)
+
+
+def records(stream: BinaryIO, make: Callable[[int, object], Turn]) -> Iterator[Turn]:
+    """Read one turn a line.
+
+    Args:
+        stream: of the file.
+        make: the turn of a number, from 0, and an object; it raises ``ValueError`` saying what is
+            wrong, without quoting it.
+
+    Raises:
+        Refused: ``PARSE_REFUSED`` with the line number.
+    """
     tiles = Tiles(stream, _LINE, lambda _: ("a carriage return inside a line", 0), _REMEDY)
     for index, match in enumerate(tiles):
         try:
-            yield turn_of(index, strict_json(match[0].encode(), f"line {index + 1}"))
+            yield make(index, strict_json(match[0].encode(), f"line {index + 1}"))
         except Refused as error:
             raise tiles.refuse(error.what, match.start()) from None
         except ValueError as error:
