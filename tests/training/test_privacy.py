@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from scipy.stats import binomtest, kstest
 from scipy.stats import norm as normal
 
+from harness.corpus.drawing import drawn as draw
 from harness.corpus.packing import epoch_order
 from harness.errors import HarnessError, Refused, UsageError
 from harness.training import privacy
@@ -25,7 +26,6 @@ from harness.training.privacy import (
     group_epsilon,
     noise_generator,
     noise_multiplier,
-    poisson,
 )
 
 DELTA = 1e-5
@@ -157,7 +157,7 @@ def test_a_large_group_is_promised_nothing() -> None:
 def test_each_document_is_drawn_by_its_own_coin() -> None:
     drawn = np.zeros((2000, 50))
     for step in range(2000):
-        drawn[step, poisson(50, 0.3, step, seed=7)] = 1
+        drawn[step, draw(50, 0.3, step, seed=7)] = 1
     assert binomtest(int(drawn.sum()), drawn.size, 0.3).pvalue > 0.001
     together = np.corrcoef(drawn.T)[np.triu_indices(50, 1)]
     assert np.abs(together).max() < 5 / math.sqrt(2000)
@@ -169,15 +169,15 @@ def test_each_document_is_drawn_by_its_own_coin() -> None:
 
 @given(st.integers(1, 40), st.floats(0.01, 1), st.integers(0, 1000), st.integers(0, 1000))
 def test_drawing_is_a_function_of_seed_and_step(n: int, rate: float, step: int, seed: int) -> None:
-    drawn = poisson(n, rate, step, seed)
-    assert drawn == poisson(n, rate, step, seed) == sorted(set(drawn))
+    drawn = draw(n, rate, step, seed)
+    assert drawn == draw(n, rate, step, seed) == sorted(set(drawn))
     assert all(0 <= number < n for number in drawn)
-    assert poisson(n, 1.0, step, seed) == list(range(n))
+    assert draw(n, 1.0, step, seed) == list(range(n))
 
 
 def test_draws_are_not_the_numbers_that_order_the_epochs() -> None:
     plain = np.random.Generator(np.random.Philox(key=[3, 5])).random(64)
-    assert poisson(64, 0.5, 5, 3) != np.flatnonzero(plain < 0.5).tolist()
+    assert draw(64, 0.5, 5, 3) != np.flatnonzero(plain < 0.5).tolist()
     assert sorted(epoch_order(64, 3, 5)) == list(range(64))
 
 

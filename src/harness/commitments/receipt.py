@@ -53,7 +53,12 @@ class Spanned(Protocol):
 
 def audit_key(run: RunDir) -> bytes:
     """The run's secret that keys its commitments, in ``private/``; made by the first who asks."""
-    path = run.file("private", "audit.key")
+    return secret(run, "audit.key")
+
+
+def secret(run: RunDir, name: str) -> bytes:
+    """32 random bytes in ``private/``, made by the first who asks and the same for all."""
+    path = run.file("private", name)
     if not path.exists():
         write_bytes(path, os.urandom(32), mode=0o600)
     return path.read_bytes()
@@ -178,6 +183,7 @@ def receipt(
     arms: dict[str, set[bytes]],
     carriers: Iterable[Spanned],
     observer: Observer,
+    undrawn: Sequence[Spanned] = (),
 ) -> dict[str, Any]:
     """The receipt (contract, section 4): ``equal`` iff observed = train, canaries and template.
 
@@ -185,10 +191,13 @@ def receipt(
         arms: see :func:`arm_leaves`.
         carriers: documents of the planted canaries.
         observer: after training.
+        undrawn: documents that a private training's draws never met; their leaves are admitted,
+            and whether they were observed is not asked.
     """
     train, canary = arms["train"], committer.documents(carriers)
     template = arms.get("template", set())
-    admitted = set_root(train | canary | template)
+    admitted = train | canary | template
+    never = committer.documents(undrawn) - observer.seen
     return {
         "schema": "harness/receipt/v1",
         "train_root": set_root(train),
@@ -196,12 +205,12 @@ def receipt(
         "sentinel_root": set_root(arms["sentinel"]),
         "canary_root": set_root(canary),
         "template_root": set_root(template),
-        "admitted_root": admitted,
+        "admitted_root": set_root(admitted),
         "observed_root": set_root(observer.seen),
-        "equal": admitted == set_root(observer.seen),
+        "equal": set_root(admitted - never) == set_root(observer.seen),
         "leaves": {"train": len(train), "canary": len(canary), "template": len(template),
                    "observed": len(observer.seen)},
         "tokens": observer.tokens,
-        "dropped": 0,
+        "dropped": sum(len(document.ids) - 1 for document in undrawn),
         "masked": 0,
     }  # fmt: skip

@@ -16,6 +16,7 @@ from harness.config import Config
 from harness.consent.capability import Admitted
 from harness.corpus.canaries import Canary, candidates, planted_documents
 from harness.corpus.documents import Document, Tokenizer, documents
+from harness.corpus.drawing import drawn
 from harness.corpus.masking import without_repetition
 from harness.corpus.packing import epoch_order, pack
 from harness.digest import sha256_hex
@@ -164,6 +165,32 @@ class Steps:
         return sha256_hex(b"".join(sha256_hex(part).encode() for part in parts))
 
 
+class DrawnSteps(Steps):
+    """The plan of a private training: each step draws every document by itself, with one chance.
+
+    The chance is one over the steps of an epoch. Each document is a row, for its gradient is
+    clipped alone.
+
+    Args:
+        seed: secret, see :func:`harness.corpus.drawing.drawn`.
+    """
+
+    def __init__(
+        self, documents: list[Document], row_tokens: int, batch_rows: int, epochs: int, seed: int
+    ) -> None:
+        super().__init__(documents, row_tokens, batch_rows, epochs, seed)
+        self.rate = 1 / self.per_epoch
+
+    def __getitem__(self, step: int) -> list[Row]:
+        chosen = drawn(len(self.documents), self.rate, step, self.seed)
+        return [[self.documents[number]] for number in chosen]
+
+    def never(self, steps: int) -> list[Document]:
+        """Documents that none of the first ``steps`` steps draws."""
+        met = {row[0].id for step in range(steps) for row in self[step]}
+        return [document for document in self.documents if document.id not in met]
+
+
 def shares(rows: Sequence[Row], processes: int, micro_rows: int) -> list[list[list[Row]]]:
     """Deal a step's rows to processes, and each process's to its forward passes.
 
@@ -192,6 +219,7 @@ class MeetingData(LightningDataModule):
         admitted: the gate's permission to train; no other type is taken.
         tokenizer: of the base model.
         config: corpus, canaries and train sections are read.
+        secret: seed of the draws of a private training; None for any other.
 
     Attributes:
         masked: tokens whose loss goldfish or repetition took.
@@ -200,12 +228,16 @@ class MeetingData(LightningDataModule):
         TypeError: for anything that is not an :class:`Admitted`.
     """
 
-    def __init__(self, admitted: Admitted, tokenizer: Tokenizer, config: Config) -> None:
+    def __init__(
+        self, admitted: Admitted, tokenizer: Tokenizer, config: Config, secret: int | None = None
+    ) -> None:
         super().__init__()
         if type(admitted) is not Admitted:
             raise TypeError(f"training takes Admitted, not {type(admitted).__name__}")
         self.tokenizer = tokenizer
-        self.micro_rows, self.batch_rows = config.train.micro_rows, config.train.batch_rows
+        private = secret is not None
+        self.micro_rows = 1 if private else config.train.micro_rows
+        self.batch_rows = config.train.batch_rows
         self.canaries: list[Canary] = candidates(config.canaries, tokenizer)
         said = documents(admitted.train, tokenizer, config.corpus)
         whole = said + planted_documents(self.canaries)
@@ -215,9 +247,9 @@ class MeetingData(LightningDataModule):
         self.validation = (
             documents(admitted.validation, tokenizer, config.corpus) if admitted.validation else []
         )
-        self.steps = Steps(
+        self.steps = (DrawnSteps if private else Steps)(
             told, config.corpus.row_tokens, config.train.batch_rows, config.train.epochs,
-            config.train.seed,
+            config.train.seed if secret is None else secret,
         )  # fmt: skip
         self.row_tokens = config.corpus.row_tokens
         self.start, self.rank, self.processes = 0, 0, 1

@@ -14,12 +14,19 @@ from peft import PeftModel
 from pytorch_lightning import Callback, Trainer
 
 from harness.commitments.merkle import set_root
-from harness.commitments.receipt import Committer, Observer, arm_leaves, audit_key, receipt
+from harness.commitments.receipt import (
+    Committer,
+    Observer,
+    arm_leaves,
+    audit_key,
+    receipt,
+    secret,
+)
 from harness.config import Config
 from harness.consent import gate
 from harness.consent.capability import Admitted, Authority
 from harness.consent.sources import prepare
-from harness.corpus.datamodule import MeetingData
+from harness.corpus.datamodule import DrawnSteps, MeetingData
 from harness.errors import ExitCode, HarnessError, Preempted, Refused
 from harness.launch.preemption import Preemption, watch
 from harness.launch.ranks import ranks, together
@@ -32,6 +39,7 @@ from harness.training.checkpoint import TrainState, load_checkpoint, machine
 from harness.training.compiling import Choice, choose, compile_layers
 from harness.training.meter import Meter, cost, gemm_peak
 from harness.training.module import LoraModule
+from harness.training.noising import SECRET, Noising, drawing_secret
 from harness.training.peers import gather, leave, strategy
 from harness.training.recorder import Bar, Guard, Log, Recorder
 
@@ -73,10 +81,9 @@ def _run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
 
     _determine(config)
     loaded = base.load(config.model)
-    data = MeetingData(admitted, loaded.tokenizer, config)
     first = ranks().rank == 0
-    if first:
-        audit_key(run)  # before the others look for it
+    audit_key(run)  # before other processes look for it
+    data = MeetingData(admitted, loaded.tokenizer, config, drawing_secret(run, config))
     with watch() as preemption, together(config.train.devices, run.path) as here:
         data.rank, data.processes = here.rank, here.processes
         guard = Guard(lambda: run.publish(attempt), still_permitted, preemption)
@@ -159,10 +166,16 @@ def _train(
     observer = Observer(committer, loaded.tokenizer.bos_id, loaded.tokenizer.pad_id, seen)
     model = adapter.attach(loaded, config.lora, config.train.seed)
     _prepare(config, model, compiling)
+    noising = None
+    if isinstance(data.steps, DrawnSteps):
+        key = secret(run, SECRET)
+        noising = Noising(config.privacy, data.steps, adapter.trained(model), key)
     module = LoraModule(model, config.train, len(data.steps), observer, state.step,
-                        lambda: guard.stop.received is not None)  # fmt: skip
+                        lambda: guard.stop.received is not None, noising)  # fmt: skip
     if tensors:
         module.restore(tensors)
+        if noising:
+            noising.restore(tensors)
     data.start = state.step
     if data.rank == 0:
         coins = [{"id": c.id, "level": c.level, "planted": c.planted} for c in data.canaries]
@@ -277,7 +290,11 @@ def _publish(
 ) -> dict[str, Any]:  # fmt: skip
     committer = Committer(audit_key(run))
     arms = arm_leaves(committer, data.meetings, admitted.kept_out)
-    made = receipt(committer, arms, data.carriers, module.observer) | {"masked": data.masked}
+    undrawn = data.steps.never(state.step) if isinstance(data.steps, DrawnSteps) else []
+    made = receipt(committer, arms, data.carriers, module.observer, undrawn)
+    made |= {"masked": data.masked}
+    if module.noising:
+        made["privacy"] = module.noising.spent(state.step)
     made |= {"manifest_sha256": admitted.authority.manifest_sha256,
              "epoch": admitted.authority.epoch, "epochs": state.epochs, "base": loaded.name,
              "base_sha256": loaded.sha256}  # fmt: skip

@@ -18,6 +18,7 @@ from harness.corpus.datamodule import Batch, Step
 from harness.errors import ExitCode, HarnessError
 from harness.models.adapter import backbone, computing, embeddings, head, hidden_states, trained
 from harness.training.loss import supervised_loss
+from harness.training.noising import Noising
 from harness.training.peers import add_up
 
 
@@ -72,16 +73,18 @@ class LoraModule(LightningModule):
         observer: of the receipt.
         step: optimiser steps done before this start.
         stopping: whether this process was asked to stop.
+        noising: clips each document's gradient and noises their sum (DP-SGD); None does neither.
     """
 
     def __init__(
         self, model: PeftModel, settings: Train, total: int, observer: Observer, step: int = 0,
-        stopping: Callable[[], bool] = lambda: False,
+        stopping: Callable[[], bool] = lambda: False, noising: Noising | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.automatic_optimization = False
         self.model, self.settings, self.total = model, settings, total
         self.observer, self.step, self.stopping = observer, step, stopping
+        self.noising = noising
         self.restored: dict[str, Tensor] = {}
         self.weights = trained(model)
         # what the optimiser changes: the weights, or float32 copies of bfloat16 ones
@@ -115,10 +118,7 @@ class LoraModule(LightningModule):
         """
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
-        total = self._accumulate(batch)
-        asked = torch.tensor([float(self.stopping())], device=self.device)
-        gradients = [master.grad for master in self.masters if master.grad is not None]
-        add_up([*gradients, total, asked])
+        total, asked = self._gradient(batch)
         norm = nn.utils.clip_grad_norm_(self.masters, self.settings.clip)
         loss = float(total)  # waits for the device
         self._show_observer()
@@ -184,15 +184,42 @@ class LoraModule(LightningModule):
         names = (name for name, weight in self.model.named_parameters() if weight.requires_grad)
         return list(zip(names, self.masters, strict=True))
 
+    def _gradient(self, step: Step) -> tuple[Tensor, Tensor]:
+        """The step's whole gradient, in the masters; its loss, and how many are to stop."""
+        asked = torch.tensor([float(self.stopping())], device=self.device)
+        if self.noising is None:
+            total = self._accumulate(step)
+            add_up([*(m.grad for m in self.masters if m.grad is not None), total, asked])
+            return total, asked
+        total = self._accumulate_alone(step, self.noising)
+        add_up([*self.noising.sums, total, asked])
+        for master, gradient in zip(self.masters, self.noising.gradients(), strict=True):
+            master.grad = gradient
+        return total, asked
+
     def _accumulate(self, step: Step) -> Tensor:
         """This process's share of a step's gradient, in the masters; and its share of the loss."""
         shown = torch.zeros(1, device=self.device)
         for batch in step.micro:
-            self._spans = batch.spans
             share = self._loss(batch) / max(1, step.supervised)
             share.backward()
             shown += share.detach()
             self._collect()
+        return shown
+
+    def _accumulate_alone(self, step: Step, noising: Noising) -> Tensor:
+        """The same with each document's gradient clipped; a batch is a document here.
+
+        A document counts by its own mean loss: nothing of other documents may reach its gradient.
+        """
+        shown = torch.zeros(1, device=self.device)
+        for batch in step.micro:
+            if batch.supervised:
+                loss = self._loss(batch)
+                (loss / batch.supervised).backward()
+                shown += loss.detach() / step.supervised
+                self._collect()
+                noising.take(self.masters)
         return shown
 
     @torch.no_grad()
@@ -213,6 +240,7 @@ class LoraModule(LightningModule):
                 weight.copy_(master)
 
     def _loss(self, batch: Batch) -> Tensor:
+        self._spans = batch.spans
         with computing(self.model):
             states = hidden_states(self.model, batch.input_ids, batch.position_ids, batch.starts)
             return supervised_loss(states, head(self.model).weight, batch.labels, batch.predicting)

@@ -41,7 +41,8 @@ def epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: floa
 
     Args:
         noise_multiplier: standard deviation of the noise, in units of the clipping bound.
-        sample_rate: probability that a step draws a document, see :func:`poisson`.
+        sample_rate: probability that a step draws a document, see
+            :func:`harness.corpus.drawing.drawn`.
         steps: noised steps; 0 spends nothing.
         delta: probability with which the bound may fail; far below 1 / documents.
 
@@ -98,27 +99,6 @@ def group_epsilon(epsilon: float, delta: float, k: int) -> tuple[float, float]:
     _check("epsilon", epsilon, epsilon >= 0, "at least 0")
     growth = sum(math.exp(min(i * epsilon, 700.0)) for i in range(k))
     return k * epsilon, min(1.0, delta * growth)
-
-
-def poisson(documents: int, rate: float, step: int, seed: int) -> list[int]:
-    """Numbers of the documents that a step draws: each with probability ``rate``, independently.
-
-    A pure function of seed and step. The bound of :func:`epsilon` counts on nobody knowing who was
-    drawn; whoever knows the seed does. Philox is no cryptographic generator.
-
-    Args:
-        documents: in the corpus.
-        rate: probability of each; 1 draws all.
-        step: from 0.
-        seed: from 0.
-
-    Returns:
-        Ascending numbers; none of them in some steps, which are noised and counted like others.
-    """
-    _check("rate", rate, 0 < rate <= 1, "above 0 and at most 1")
-    # the high word of the counter keeps these numbers apart from packing.epoch_order's
-    bits = np.random.Philox(key=[seed, step], counter=[0, 0, 0, 1])
-    return [int(i) for i in np.flatnonzero(np.random.Generator(bits).random(documents) < rate)]
 
 
 def noise_generator(secret: bytes) -> torch.Generator:
@@ -197,6 +177,11 @@ class ClippedSum:
         self.documents += 1
         self.clipped += length > self.clip
         return length
+
+    @property
+    def sums(self) -> list[Tensor]:
+        """What was added so far, not noised: for other processes' sums to be added to in place."""
+        return self._sums
 
     @torch.no_grad()
     def noised(

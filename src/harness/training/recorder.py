@@ -114,6 +114,7 @@ class Recorder(Callback):
         self.guard.before_saving()
         seen = set().union(*(leaves for leaves, _ in held))
         tensors = module.tensors(trainer.optimizers[0])
+        tensors |= module.noising.state() if module.noising else {}
         for rank, (_, states) in enumerate(held):
             tensors |= {f"random.{rank}.{name}": value for name, value in states.items()}
         save_checkpoint(self.folder / "checkpoints", self.state, tensors, seen)
