@@ -21,7 +21,7 @@ COMMITTER = Committer(b"k" * 32)
 def made(change: Callable[[Batch], Batch] = lambda batch: batch, skip: int = 0) -> dict[str, Any]:
     data = MeetingData(admitted(), TOKENIZER, tiny_config(epochs=1))
     observer = Observer(COMMITTER, TOKENIZER.bos_id, TOKENIZER.pad_id)
-    for number, batch in enumerate(data.train_dataloader()):
+    for number, batch in enumerate(b for step in data.train_dataloader() for b in step.micro):
         if number >= skip:
             passed = change(batch) if number == skip else batch
             observer.observe(passed.input_ids.numpy(), passed.spans)
@@ -117,7 +117,7 @@ def prompted(skip: int = -1) -> dict[str, Any]:
     config.corpus.task, config.corpus.row_tokens = "sft", 256
     data = MeetingData(admitted(train), TOKENIZER, config)
     observer = Observer(COMMITTER, TOKENIZER.bos_id, TOKENIZER.pad_id)
-    for batch in data.train_dataloader():
+    for batch in (b for step in data.train_dataloader() for b in step.micro):
         spans = tuple(
             tuple(s for s in row if (s[2].modality, s[2].turn) != ("template", skip))
             for row in batch.spans

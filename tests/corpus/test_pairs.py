@@ -151,7 +151,8 @@ def test_a_batch_has_labels_where_answers_are() -> None:
     )
     data = MeetingData(admitted(train), tokenizer, config)
     corpus = data.meetings + data.carriers
-    epoch = list(data.train_dataloader())[: data.steps.per_epoch]
+    steps = list(data.train_dataloader())[: data.steps.per_epoch]
+    epoch = [batch for step in steps for batch in step.micro]
     assert sum(batch.supervised for batch in epoch) == sum(d.supervised.sum() for d in corpus)
     assert sum(batch.tokens for batch in epoch) == sum(map(len, corpus))
     assert all(d.supervised.sum() == len("abc") + 1 for d in data.meetings)
