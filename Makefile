@@ -8,7 +8,7 @@ DEMO := runs/demo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-noninterference test test-slow test-slurm mutation fuzz check format bench clean
+.PHONY: help setup demo demo-noninterference test test-slow test-slurm mutation fuzz check format bench gpu-check clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -64,6 +64,9 @@ format: $(READY)  ## Rewrite the code in the project's format
 bench: $(READY)  ## Run every benchmark under scripts/bench
 	@$(PIP) -e '.[bench]'
 	@set -e; for script in scripts/bench/*.py; do $(BIN)/python "$$script" $(ARGS); done
+
+gpu-check: $(READY)  ## Measure training on this machine's GPU, and check it there
+	@$(BIN)/python scripts/gpu_check.py $(ARGS)
 
 clean:  ## Remove caches and build outputs; runs and the environment stay
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

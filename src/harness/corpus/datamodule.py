@@ -254,6 +254,11 @@ class MeetingData(LightningDataModule):
         self.row_tokens = config.corpus.row_tokens
         self.start, self.rank, self.processes = 0, 0, 1
 
+    @property
+    def tokens(self) -> int:
+        """Of all documents, once."""
+        return sum(map(len, self.steps.documents))
+
     def train_dataloader(self) -> Iterator[Step]:
         """Steps from ``start`` to the end of the plan, laid out ahead by a thread of their own."""
         return ahead(self.step, range(self.start, len(self.steps)))

@@ -9,6 +9,7 @@ CPU by blocks of matrix products.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,8 @@ from transformers.modeling_utils import AttentionInterface
 
 NAME = "documents"
 BLOCK = 128  # queries at once: their scores against 512 keys of 9 heads stay in a core's cache
+# torch 2.11 takes fewer key heads than query heads without being told
+_SAYS_GROUPED = "enable_gqa" in signature(varlen_attn).parameters
 _HALF = (torch.bfloat16, torch.float16)
 
 
@@ -101,8 +104,9 @@ def within_documents(
 def _on_gpu(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, scale: float) -> Tensor:
     rows, heads, tokens, width = query.shape
     q, k, v = (x.transpose(1, 2).reshape(rows * tokens, -1, width) for x in (query, key, value))
+    grouped = {"enable_gqa": True} if _SAYS_GROUPED and k.shape[1] != heads else {}
     out = varlen_attn(q, k, v, starts, starts, tokens, tokens, scale=scale, window_size=(-1, 0),
-                      enable_gqa=k.shape[1] != heads)  # fmt: skip
+                      **grouped)  # fmt: skip
     assert isinstance(out, Tensor)
     return out.view(rows, tokens, heads, width)
 

@@ -7,6 +7,7 @@ of the input and of the two adapter matrices. The frozen weight gets none.
 
 from typing import Any, cast
 
+import torch
 from peft.tuners.lora.layer import Linear, LoraLayer
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -41,9 +42,14 @@ class FrozenBaseLinear(Linear):  # type: ignore[misc]  # PEFT has no types
     """PEFT's LoRA layer with its product computed by :class:`_AdaptedProduct` where that is it."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """As PEFT's; dropout, variants, merged and switched-off adapters are left to PEFT."""
+        """As PEFT's; dropout, variants, merged and switched-off adapters are left to PEFT.
+
+        So is a compiled layer: the compiler fuses PEFT's passes by itself, and that of torch 2.11
+        was seen to lose this product's gradient on a GPU without a word.
+        """
         names = self.active_adapters
-        if self.disable_adapters or self.merged or args or kwargs or len(names) != 1:
+        unusual = self.disable_adapters or self.merged or args or kwargs or len(names) != 1
+        if unusual or torch.compiler.is_compiling():
             return cast(Tensor, super().forward(x, *args, **kwargs))
         base, (name,) = self.get_base_layer(), names
         dropout = self.lora_dropout[name]

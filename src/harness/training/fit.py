@@ -36,7 +36,7 @@ from harness.rundir import Attempt, RunDir, write_bytes, write_json
 from harness.tracking import Tracker
 from harness.training.card import model_card
 from harness.training.checkpoint import TrainState, load_checkpoint, machine
-from harness.training.compiling import Choice, choose, compile_layers
+from harness.training.compiling import Choice, Confirm, choose, compile_layers
 from harness.training.meter import Meter, cost, gemm_peak
 from harness.training.module import LoraModule
 from harness.training.noising import SECRET, Noising, drawing_secret
@@ -155,7 +155,7 @@ def _train(
 ) -> tuple[LoraModule, TrainState]:  # fmt: skip
     committer = Committer(audit_key(run))
     device = _device(config)
-    compiling = choose(config.train, len(data.steps), device)
+    compiling = choose(config.train, data.tokens * config.train.epochs, device)
     begun = TrainState(
         train_root=set_root(committer.documents(data.meetings)), plan=data.steps.digest(),
         epochs=[admitted.authority.epoch],
@@ -185,6 +185,8 @@ def _train(
     meter = _meter(config, model, loaded, data, device, compiling)
     recorder = Recorder(state, data, config.train, run.path, tracker, guard, meter)
     callbacks: list[Callback] = [recorder, *([Bar(len(data.steps), recorder)] * (data.rank == 0))]
+    if compiling.on:
+        callbacks.append(Confirm(config.lora.dropout > 0))
     _fit(_trainer(config, callbacks, data.processes), module, data, guard.stop)
     if data.rank == 0:
         write_json(run.file("train", "speed.json"), meter.report())

@@ -133,6 +133,16 @@ class LoraModule(LightningModule):
         self._copy_masters()
         self.made = Made(loss, rate, round(float(asked)), float(norm))
 
+    def gradient_of(self, batch: Batch) -> Tensor:
+        """Gradient of one batch's mean loss as one vector, leaving no trace of it."""
+        with torch.random.fork_rng():
+            (self._loss(batch) / batch.supervised).backward()
+        self._observed.clear()
+        found = torch.cat([w.grad.float().flatten() for w in self.weights if w.grad is not None])
+        for weight in self.weights:
+            weight.grad = None
+        return found
+
     @torch.no_grad()
     def evaluate(self, batches: Any) -> float:
         """Mean loss in nats per token over validation batches; dropout off."""
