@@ -8,7 +8,7 @@ CPU by blocks of matrix products.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import signature
 from itertools import pairwise
 from typing import Any
@@ -104,9 +104,9 @@ def within_documents(
 def _on_gpu(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, scale: float) -> Tensor:
     rows, heads, tokens, width = query.shape
     q, k, v = (x.transpose(1, 2).reshape(rows * tokens, -1, width) for x in (query, key, value))
-    grouped = {"enable_gqa": True} if _SAYS_GROUPED and k.shape[1] != heads else {}
-    out = varlen_attn(q, k, v, starts, starts, tokens, tokens, scale=scale, window_size=(-1, 0),
-                      **grouped)  # fmt: skip
+    grouped = _SAYS_GROUPED and k.shape[1] != heads
+    attend = partial(varlen_attn, enable_gqa=True) if grouped else varlen_attn
+    out = attend(q, k, v, starts, starts, tokens, tokens, scale=scale, window_size=(-1, 0))
     assert isinstance(out, Tensor)
     return out.view(rows, tokens, heads, width)
 

@@ -15,8 +15,8 @@ from harness.errors import ExitCode, HarnessError
 from harness.models.adapter import backbone
 from harness.training.module import LoraModule
 
-# Tokens after which a compiled training is ahead. On an H200 warming up took 73 s for a model of 1 B
-# weights, and each token 3.8 microseconds less from then on; 59 s and 15.6 for one of 8 B.
+# Tokens after which a compiled training is ahead. On an H200 warming up took 73 s for a model of
+# 1 B weights, and each token 3.8 microseconds less from then on; 59 s and 15.6 for one of 8 B.
 WARM_UP = 20_000_000
 APART = 0.3  # of the gradient's norm; rounding in bfloat16 gives a few hundredths
 DROPPED_OUT = 0.7  # likewise, where other units are dropped
