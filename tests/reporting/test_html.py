@@ -162,3 +162,14 @@ def test_nulls_inside_curves_are_drawn_around(found: Inputs) -> None:
     text = html.render(replace(found, results=results))
     assert text.count("<svg") == 6
     assert not re.search(r"\bnan\b", text)
+
+
+def test_a_private_training_says_what_it_promises_and_to_whom(found: Inputs) -> None:
+    privacy = {"epsilon": 3.0, "delta": 1e-5, "unit": "document", "noise_multiplier": 0.9,
+               "clip": 1.0, "documents": 812, "sample_rate": 0.01, "steps": 700,
+               "accountant": "Renyi (opacus)"}  # fmt: skip
+    page = html.render(replace(found, receipt=(found.receipt or {}) | {"privacy": privacy}))
+    assert "ε = 3" in page
+    assert "1e-05" in page
+    assert "for one document" in page
+    assert "Differentially private" not in html.render(found)
