@@ -66,8 +66,10 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "WANDB_SILENT": "true",
 }
-CHATTY = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero",
-          "lightning_fabric.utilities.distributed", "lightning_utilities.core.rank_zero")  # fmt: skip
+CHATTY = (
+    "pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero",
+    "lightning_fabric.utilities.distributed", "lightning_utilities.core.rank_zero",
+)  # fmt: skip
 
 
 def main() -> int:

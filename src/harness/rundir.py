@@ -76,8 +76,10 @@ def writable(folder: Path) -> Iterator[None]:
         if error.errno not in _DISK and not gone:
             raise
         inside = path.relative_to(folder) if path.is_relative_to(folder) else path
-        raise Unwritable("RUN_UNWRITABLE", os.strerror(error.errno or errno.EIO), str(inside),
-                         "make room or mount it again; the same command goes on") from None  # fmt: skip
+        raise Unwritable(
+            "RUN_UNWRITABLE", os.strerror(error.errno or errno.EIO), str(inside),
+            "make room or mount it again; the same command goes on",
+        ) from None  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -321,8 +323,8 @@ class RunDir:
         return bool(state["status"] == "refused") and not resumable
 
     def _claims(self) -> Path:
-        folder = self.path / "logs" / "claims"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.file("logs", "claims")
+        folder.mkdir(exist_ok=True)
         return folder
 
     def _newest(self, stage: str) -> int:

@@ -1,9 +1,10 @@
 """The shipped command with one fault planted at one exact moment of one process.
 
-``python driver.py PLAN WORD...`` runs ``harness WORD...``. PLAN is JSON: ``moment`` is one of
-:data:`MOMENTS`, or ``replace:NAME`` for when a file of that name is written and about to take its
-place; ``call`` counts from 1; ``rank`` is the process; ``fault`` is one of :data:`FAULTS`, with what
-it needs beside it. The followers that a training starts are started through this script, too.
+``python driver.py PLAN WORD...`` runs ``harness WORD...``. PLAN is JSON: ``moment`` is a key of
+:func:`places`, or ``replace:NAME`` for when a file of that name is written and about to take its
+place; ``call`` counts from 1; ``rank`` is the process; ``fault`` is one of :data:`FAULTS`, with
+what it needs beside it. Instead, ``defect`` is one of :data:`DEFECTS`. The followers that a
+training starts are started through this script, too.
 """
 
 import json
@@ -116,11 +117,11 @@ def one_step_further(plan: Plan) -> None:
 DEFECTS = {"random": without_random_state, "loader": one_step_further}
 
 
-def plant(plan: Plan) -> None:
-    """Put the fault where the plan says."""
+def places() -> dict[str, tuple[Any, str]]:
+    """The function that each moment is a call of."""
     from harness.training import fit, module, recorder
 
-    places: dict[str, tuple[Any, str]] = {
+    return {
         "start": (module.LoraModule, "configure_optimizers"),
         "load": (fit.base, "load"),
         "loss": (module.LoraModule, "_loss"),
@@ -130,11 +131,15 @@ def plant(plan: Plan) -> None:
         "publish": (fit, "_publish"),
         "adapter": (fit, "_save_adapter"),
     }
+
+
+def plant(plan: Plan) -> None:
+    """Put the fault where the plan says."""
     moment, _, name = plan["moment"].partition(":")
     if moment == "replace":
         os.replace = planted(plan, os.replace, lambda _, to: Path(to).name == name)
     else:
-        owner, attribute = places[moment]
+        owner, attribute = places()[moment]
         setattr(owner, attribute, planted(plan, getattr(owner, attribute)))
 
 

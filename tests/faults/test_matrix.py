@@ -32,7 +32,8 @@ MORE: dict[str, dict[str, Any]] = {
 QUICK = {(SIGTERM, "end", "one")}
 FSDP = {(SIGKILL, "checkpoint"), (SIGTERM, "accumulation"), (SIGUSR2, "evaluation")}
 CELLS = [
-    *((number, moment, kind) for kind in ("one", "ddp") for moment in MOMENTS for number in SIGNALS),
+    *((number, moment, "one") for moment in MOMENTS for number in SIGNALS),
+    *((number, moment, "ddp") for moment in MOMENTS for number in SIGNALS),
     *((number, moment, "fsdp2") for number, moment in sorted(FSDP)),
     *((number, moment, "one") for moment in MORE for number in (SIGKILL, SIGTERM)),
 ]  # fmt: skip
