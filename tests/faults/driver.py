@@ -64,10 +64,11 @@ def starve(plan: Plan) -> None:
 
 
 def cramp(plan: Plan) -> None:
-    """An address space in which nothing of any size can be had any more."""
+    """An address space without room, and a tensor that needs some."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     size = pages * resource.getpagesize() + 2**20
     resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+    torch.empty(2**30)
 
 
 def spoil(plan: Plan) -> None:

@@ -26,20 +26,14 @@ from harness.training.privacy import GradientNotFinite
 class NonFinite(HarnessError):
     """A loss or a gradient is no number (exit 5); the last checkpoint stays.
 
-    Args:
+    Attributes:
         step: optimiser step from 1.
         documents: ids of what was looked at; names of meetings, so no part of the message.
     """
 
     exit_code = ExitCode.INTERNAL
-
-    def __init__(self, step: int, documents: Sequence[str]) -> None:
-        super().__init__(
-            "LOSS_NOT_FINITE", f"loss or gradient are no numbers at step {step}",
-            "private/nonfinite.json", "look at the documents that it names, or lower train.lr; the"
-            " last checkpoint is kept",
-        )  # fmt: skip
-        self.step, self.documents = step, documents
+    step: int = 0
+    documents: Sequence[str] = ()
 
 
 @dataclass
@@ -57,6 +51,17 @@ class Made:
     rate: float
     stop: int
     norm: float
+
+
+def not_finite(step: int, documents: Sequence[str]) -> NonFinite:
+    """The error for a step from 1 and the ids of its documents."""
+    error = NonFinite(
+        "LOSS_NOT_FINITE", f"loss or gradient are no numbers at step {step}",
+        "private/nonfinite.json", "look at the documents that it names, or lower train.lr; the last"
+        " checkpoint is kept",
+    )  # fmt: skip
+    error.step, error.documents = step, documents
+    return error
 
 
 def learning_rate(step: int, total: int, settings: Train) -> float:
@@ -137,7 +142,7 @@ class LoraModule(LightningModule):
         loss = float(total)  # waits for the device
         self._show_observer()
         if not (math.isfinite(loss) and math.isfinite(float(norm))):
-            raise NonFinite(self.step + 1, batch.documents)
+            raise not_finite(self.step + 1, batch.documents)
         rate = learning_rate(self.step, self.total, self.settings)
         for group in optimizer.param_groups:
             group["lr"] = rate

@@ -20,7 +20,7 @@ from harness.launch.preemption import Preemption
 from harness.rundir import append, write_bytes, write_json
 from harness.training.checkpoint import TrainState, random_states, save_checkpoint
 from harness.training.meter import Meter
-from harness.training.module import LoraModule, Made, NonFinite
+from harness.training.module import LoraModule, Made, NonFinite, not_finite
 from harness.training.peers import gather
 
 
@@ -138,7 +138,7 @@ class Recorder(Callback):
             return None
         loss = module.evaluate(self.data.validation_batches())
         if not math.isfinite(loss):
-            raise NonFinite(self.state.step, [document.id for document in self.data.validation])
+            raise not_finite(self.state.step, [d.id for d in self.data.validation])
         self.state.evaluations.append((self.state.step, loss))
         return loss
 
