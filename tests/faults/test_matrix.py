@@ -95,7 +95,7 @@ def test_the_bits_are_those_of_an_undisturbed_run(
     goes_on(command, run_dir, kind)
     assert ends(run_dir) == ends(undisturbed(kind))
     assert nobody_is_left(run_dir)
-    assert not [*run_dir.rglob("checkpoints/.*.tmp")]
+    assert not [*run_dir.rglob(".*.tmp")]
 
 
 @pytest.mark.slow
@@ -144,6 +144,12 @@ def test_killed_between_two_passes_it_goes_on_and_defects_of_a_resume_show(
     assert adapter != ends(undisturbed())[0]
     assert metrics != ends(undisturbed())[1]
     assert receipt == ends(undisturbed())[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_followers_have_nothing_to_say(undisturbed: Undisturbed, kind: str) -> None:
+    assert (undisturbed(kind) / "logs" / "rank-1.log").read_text() == ""
 
 
 @pytest.mark.slow

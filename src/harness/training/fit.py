@@ -35,7 +35,7 @@ from harness.launch.preemption import Preemption, watch
 from harness.launch.ranks import ranks, together
 from harness.models import adapter, base
 from harness.models.base import Base
-from harness.rundir import Attempt, RunDir, write_bytes, write_json
+from harness.rundir import Attempt, RunDir, clear_leftovers, write_bytes, write_json
 from harness.tracking import Tracker
 from harness.training.card import model_card
 from harness.training.checkpoint import TrainState, load_checkpoint, machine
@@ -319,6 +319,8 @@ def _publish(
         raise Refused("RECEIPT_UNEQUAL", "what entered training is not what was admitted",
                       "train/receipt.json", "no adapter is written; find what came in")  # fmt: skip
     _save_adapter(run, module, model_card(config, made))
+    for name in ("", "train", "adapter", "private"):
+        clear_leftovers(run.path / name)  # of attempts that were killed while they wrote
     print(f"train: {made['tokens']} tokens entered, the receipt is equal; adapter in "
           f"{run.path / 'adapter'}", file=sys.stderr, flush=True)  # fmt: skip
     return made
