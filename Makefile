@@ -8,7 +8,7 @@ DEMO := runs/demo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-noninterference test test-slow test-slurm mutation fuzz check format bench gpu-check clean
+.PHONY: help setup demo demo-noninterference test test-slow test-faults test-slurm mutation fuzz check format bench gpu-check clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -37,6 +37,9 @@ test: $(READY)  ## Run the tests that need neither minutes nor SLURM
 
 test-slow: $(READY)  ## Run the tests that take minutes or the real base model
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+test-faults: $(READY)  ## Interrupt trainings at every moment, fill their disks, lose their processes
+	@$(BIN)/python -m pytest -q tests/faults $(ARGS)
 
 test-slurm: $(READY)  ## Run the tests that need SLURM's commands
 	@$(BIN)/python -m pytest -q -m slurm $(ARGS)

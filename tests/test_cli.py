@@ -364,6 +364,21 @@ def test_run_goes_on_after_a_failed_probe_only(
     assert stages.ran == ran
 
 
+def test_run_begins_no_stage_after_a_signal(here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came when there was nothing left to save: the training is done, the probes are not."""
+    begun: list[str] = []
+
+    def stage(name: str, _: Config, run: RunDir, again: bool = False) -> Any:
+        begun.append(name)
+        run.asked = name == "train"
+
+    monkeypatch.setattr(cli, "run_stage", stage)
+    code, _, err = here("run", "run_dir=run")
+    assert code == 75
+    assert err.startswith("harness: PREEMPTED: stopped by a signal before probe")
+    assert begun == ["gate", "train"]
+
+
 def test_the_gate_decides_again_until_the_training_is_done(
     here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,11 +14,13 @@ from harness.errors import (
     Preempted,
     ProbeFailed,
     Refused,
+    Unwritable,
     UsageError,
 )
 
 CODES = {
     HarnessError: 4, Refused: 4, UsageError: 2, Denied: 3, ProbeFailed: 6, Preempted: 75,
+    Unwritable: 5,
 }  # fmt: skip
 BREAKS = st.sampled_from("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029\t ")
 TEXTS = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), BREAKS))

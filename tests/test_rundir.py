@@ -1,5 +1,6 @@
 """The run directory: whole files, distinct attempts, and what run.json says at the end."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from harness.errors import (
     Preempted,
     ProbeFailed,
     Refused,
+    Unwritable,
     UsageError,
 )
 from harness.rundir import RunDir, read_json, write_bytes, write_json
@@ -372,3 +374,46 @@ def test_leftovers_are_what_a_killed_writer_names_so_and_nothing_else(tmp_path: 
     (tmp_path / "t.json").rename(tmp_path / name)
     rundir.clear_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {*others, f".{'a' * 32}.{'0' * 32}.tmp"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EFBIG])
+def test_a_disk_that_takes_nothing_more_is_one_line_and_leaves_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    run = RunDir(tmp_path / "run", Config())
+
+    def full(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))  # of a write: names no file
+
+    def work() -> None:
+        with run.stage("train"):
+            monkeypatch.setattr(os, "fsync", full)
+            write_json(run.file("train", "receipt.json"), {})
+
+    with pytest.raises(Unwritable, match=r"RUN_UNWRITABLE: .*\(train/receipt\.json\)") as caught:
+        work()
+    assert caught.value.exit_code == 5
+    assert [*run.path.rglob(".*.tmp")] == []
+    monkeypatch.undo()
+    assert finish(RunDir(tmp_path / "run", Config()), "train") == 2
+
+
+def test_a_run_directory_that_vanished_is_not_made_again(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run", Config())
+
+    def work() -> None:
+        with run.stage("train") as attempt:
+            run.path.rename(tmp_path / "away")
+            run.publish(attempt)
+            write_json(run.file("train", "receipt.json"), {})
+
+    with pytest.raises(Unwritable, match=r"RUN_UNWRITABLE: No such file"):
+        work()
+    assert not run.path.exists()
+
+
+def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), rundir.writable(tmp_path):
+        raise PermissionError(errno.EPERM, "no")
+    with pytest.raises(FileNotFoundError), rundir.writable(tmp_path):
+        (tmp_path / "file").read_bytes()  # its folder is there: a defect, not a disk

@@ -21,7 +21,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness.errors import ExitCode, HarnessError, ProbeFailed, UsageError
+from harness.errors import ExitCode, HarnessError, Preempted, ProbeFailed, UsageError
 
 if TYPE_CHECKING:
     from harness.config import Config
@@ -66,8 +66,10 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "WANDB_SILENT": "true",
 }
-CHATTY = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero",
-          "lightning_utilities.core.rank_zero")  # fmt: skip
+CHATTY = (
+    "pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero",
+    "lightning_fabric.utilities.distributed", "lightning_utilities.core.rank_zero",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -301,6 +303,9 @@ def run_stages(command: str, config: "Config", line: str) -> int:
     summaries: dict[str, Any] = {}
     verdict: ProbeFailed | None = None
     for stage in STAGES if command == "run" else (command,):
+        if run.asked:
+            raise Preempted("PREEMPTED", f"stopped by a signal before {stage}", "",
+                            "give the same command to go on")  # fmt: skip
         try:
             again = command == "run" and stage == "gate" and not run.is_done("train")
             summaries[stage] = run_stage(stage, config, run, again)

@@ -59,6 +59,12 @@ class ProbeFailed(HarnessError):
     exit_code = ExitCode.PROBE
 
 
+class Unwritable(HarnessError):
+    """The disk is full, read-only or gone (exit 5); what was saved before is untouched."""
+
+    exit_code = ExitCode.INTERNAL
+
+
 class Preempted(HarnessError):
     """A signal arrived and a checkpoint is saved (exit 75)."""
 

@@ -1,6 +1,7 @@
 """The run directory: contract files written atomically, stages claimed by attempt."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -15,23 +16,71 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import STAGES, Config, config_digest, flatten, stage_values
-from harness.errors import HarnessError, Preempted, Refused, UsageError
+from harness.errors import HarnessError, Preempted, Refused, Unwritable, UsageError
 
 SCHEMA = "harness/run/v1"
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 GUARDED = ("private", "checkpoints", "adapter")
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE}
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all: temporary sibling, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with naming(path):
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # half a file on a full disk is in everybody's way
+                temporary.unlink()
+            raise
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line to a file."""
+    with naming(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have a disk's errors name the file that is meant; a write's name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turn a disk that takes nothing more into one line.
+
+    Args:
+        folder: run directory.
+
+    Raises:
+        Unwritable: ``RUN_UNWRITABLE`` where the disk is full, read-only or gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        path = Path(str(error.filename or folder))
+        gone = error.errno == errno.ENOENT and not path.parent.is_dir()
+        if error.errno not in _DISK and not gone:
+            raise
+        inside = path.relative_to(folder) if path.is_relative_to(folder) else path
+        raise Unwritable(
+            "RUN_UNWRITABLE", os.strerror(error.errno or errno.EIO), str(inside),
+            "make room or mount it again; the same command goes on",
+        ) from None  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -68,10 +117,10 @@ def clear_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
     """Write strict JSON (no NaN), indented, keys in the order given."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, (text + "\n").encode(), mode)
 
 
 def read_json(path: Path) -> Any:
@@ -138,6 +187,9 @@ class RunDir:
         config: resolved settings.
         command: the command line, for run.json.
 
+    Attributes:
+        asked: whether a signal asked this process to stop; no other stage is begun then.
+
     Raises:
         UsageError: ``RUN_CONFIG`` naming the keys, where a stage of this directory was made
             with other settings.
@@ -146,18 +198,22 @@ class RunDir:
     path: Path
     config: Config
     command: str = ""
+    asked: bool = False
     _record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name in GUARDED:
-            (self.path / name).mkdir(exist_ok=True)
-            (self.path / name).chmod(0o700)  # also where a copy or a umask had opened it
-        self._record = self._load() or self._new()
+        with writable(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in GUARDED:
+                (self.path / name).mkdir(exist_ok=True)
+                (self.path / name).chmod(0o700)  # also where a copy or a umask had opened it
+            self._record = self._load() or self._new()
 
     def file(self, *parts: str) -> Path:
-        """Path of a file below the run directory; its folder is made."""
+        """Path of a file below the run directory; its folder is made, the directory never again."""
         path = self.path.joinpath(*parts)
+        if not self.path.is_dir():  # whoever removed it, removed what it held
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -181,20 +237,25 @@ class RunDir:
         Raises:
             UsageError: ``RUN_CONFIG`` when the stage was made with other settings.
             Refused: ``SUPERSEDED`` when a later attempt took over meanwhile.
+            Unwritable: ``RUN_UNWRITABLE``.
         """
         self._check_config(name)
         state = self._record["stages"].get(name, {})
         if state.get("status") == "done" and not again:
             yield Attempt(name, len(state["attempts"]), done=True)
             return
-        attempt = self._claim(name)
+        with writable(self.path):
+            attempt = self._claim(name)
         started = time.monotonic()
         try:
-            yield attempt
+            with writable(self.path):
+                yield attempt
         except BaseException as error:
-            self._end(attempt, *_outcome(error), time.monotonic() - started)
+            with contextlib.suppress(OSError, HarnessError):  # the first error is the one to tell
+                self._end(attempt, *_outcome(error), time.monotonic() - started)
             raise
-        self._end(attempt, "done", 0, time.monotonic() - started)
+        with writable(self.path):
+            self._end(attempt, "done", 0, time.monotonic() - started)
 
     def is_done(self, stage: str) -> bool:
         """Whether a stage ended well."""
@@ -263,12 +324,12 @@ class RunDir:
         return bool(state["status"] == "refused") and not resumable
 
     def _claims(self) -> Path:
-        folder = self.path / "logs" / "claims"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.file("logs", "claims")
+        folder.mkdir(exist_ok=True)
         return folder
 
     def _newest(self, stage: str) -> int:
-        names = (path.name for path in self._claims().glob(f"{stage}-*"))
+        names = (path.name for path in self.path.glob(f"logs/claims/{stage}-*"))
         return max((int(name.rpartition("-")[2]) for name in names), default=0)
 
     def _claim(self, stage: str) -> Attempt:

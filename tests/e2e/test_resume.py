@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from endings import ends, with_key_of
 
 Finished = Callable[..., tuple[int, str, str]]
 
@@ -19,24 +20,6 @@ def undisturbed(finished: Finished, tmp_path_factory: pytest.TempPathFactory) ->
     run_dir = tmp_path_factory.mktemp("runs") / "undisturbed"
     code, _, err = finished("train", run_dir)
     assert code == 0, err
-    return run_dir
-
-
-def ends(run_dir: Path) -> tuple[bytes, list[dict[str, Any]], dict[str, Any]]:
-    """What two equal trainings agree on: adapter, metrics without timings, receipt."""
-    lines = (run_dir / "train" / "metrics.jsonl").read_text().splitlines()
-    metrics = [json.loads(line) for line in lines]
-    for line in metrics:
-        for key in ("tokens_per_second", "supervised_tokens_per_second", "mfu", "peak_memory_mb"):
-            del line[key]
-    receipt = json.loads((run_dir / "train" / "receipt.json").read_text())
-    return (run_dir / "adapter" / "adapter_model.safetensors").read_bytes(), metrics, receipt
-
-
-def with_key_of(undisturbed: Path, run_dir: Path) -> Path:
-    """A fresh run directory under the same audit key, so that receipts can be compared."""
-    (run_dir / "private").mkdir(parents=True)
-    shutil.copy(undisturbed / "private" / "audit.key", run_dir / "private" / "audit.key")
     return run_dir
 
 

@@ -1,5 +1,7 @@
 """Learning rate, validation and the stop at a loss that is no number."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from harness.config import Train
 from harness.corpus.datamodule import MeetingData
 from harness.models import adapter, base
 from harness.training.module import LoraModule, learning_rate
+from harness.training.privacy import GradientNotFinite
 
 
 @given(st.integers(1, 500), st.floats(0, 0.5), st.floats(0, 1))
@@ -68,3 +71,19 @@ def test_the_observer_sees_what_enters_with_a_gradient(
     assert observer.tokens == step.tokens
     assert all(w.grad is None for n, w in module.model.named_parameters() if "lora" not in n)
     assert any(w.grad is not None for n, w in module.model.named_parameters() if "lora" in n)
+
+
+class Spoilt:
+    """Clips documents, none of which has a gradient."""
+
+    def take(self, weights: list[object]) -> None:
+        raise GradientNotFinite("GRADIENT_NOT_FINITE", "a document's gradient is no number")
+
+
+def test_a_documents_gradient_that_is_no_number_makes_the_step_none_in_every_process(
+    parts: tuple[LoraModule, MeetingData, Observer],
+) -> None:
+    """The sum over processes carries it; who alone left would only be missed by the others."""
+    module, data, _ = parts
+    module.train()
+    assert math.isnan(float(module._accumulate_alone(data.step(0), Spoilt())))  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from harness.training import privacy
 from harness.training.privacy import (
     ORDERS,
     ClippedSum,
+    GradientNotFinite,
     check_noise,
     epsilon,
     group_epsilon,
@@ -222,6 +223,16 @@ def test_no_document_is_longer_than_the_bound(size: float, clip: float, seed: in
     inner = sum(float((a.double() * b.double()).sum()) for a, b in pairs)
     assert inner == pytest.approx(size * length(total._sums), rel=1e-4)  # its direction stays
     assert total.clipped == (length(given_) > clip)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_gradient_that_is_no_number_is_not_added(value: float) -> None:
+    total, wrong = summed(), gradients(0)
+    wrong[0].view(-1)[0] = value
+    with pytest.raises(GradientNotFinite, match="GRADIENT_NOT_FINITE") as caught:
+        total.add(wrong)
+    assert caught.value.exit_code == 5
+    assert (total.documents, length(total.sums)) == (0, 0.0)
 
 
 def test_the_sum_is_the_sum_of_clipped_ones_divided_by_the_expected_number() -> None:

@@ -60,7 +60,8 @@ def together(processes: int, run_dir: Path) -> Iterator[Ranks]:
     try:
         yield Ranks(0, processes)
         for follower in followers:
-            follower.wait(PATIENCE)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it has given all it had to give
+                follower.wait(PATIENCE)
     finally:
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             os.environ.pop(name, None)

@@ -14,9 +14,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from harness.digest import sha256_hex
-from harness.errors import ExitCode, HarnessError, Refused
+from harness.errors import Refused, Unwritable
 from harness.models.base import Base
-from harness.rundir import read_json, write_bytes, write_json
+from harness.rundir import clear_leftovers, read_json, write_bytes, write_json
 
 LATEST = "LATEST.json"
 
@@ -66,16 +66,10 @@ def machine(device: torch.device, base: Base, compiled: bool, processes: int) ->
     }
 
 
-class Unwritable(HarnessError):
-    """A checkpoint cannot be written (exit 5); the last one stays."""
-
-    exit_code = ExitCode.INTERNAL
-
-
 def save_checkpoint(
     folder: Path, state: TrainState, tensors: dict[str, Tensor], seen: set[bytes]
 ) -> None:
-    """Write a checkpoint whole, point LATEST at it, and drop all but the one before.
+    """Write a checkpoint whole, point LATEST at it, and drop all but it and the one before.
 
     Args:
         folder: ``checkpoints/``.
@@ -99,6 +93,7 @@ def save_checkpoint(
         write_json(folder / LATEST, {"file": path.name, "sha256": sha256_hex(data)})
         for old in sorted(folder.glob("step-*.safetensors"))[:-2]:
             old.unlink()
+        clear_leftovers(folder)  # of attempts that were killed while they wrote
     except OSError as error:
         raise Unwritable(
             "CHECKPOINT_UNWRITABLE", os.strerror(error.errno or errno.EIO),

@@ -1,5 +1,7 @@
 """The train stage: gate again, then adapter, receipt and model card."""
 
+import errno
+import re
 import shutil
 import sys
 import warnings
@@ -12,6 +14,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from peft import PeftModel
 from pytorch_lightning import Callback, Trainer
+from safetensors import SafetensorError
 
 from harness.commitments.merkle import set_root
 from harness.commitments.receipt import (
@@ -32,7 +35,7 @@ from harness.launch.preemption import Preemption, watch
 from harness.launch.ranks import ranks, together
 from harness.models import adapter, base
 from harness.models.base import Base
-from harness.rundir import Attempt, RunDir, write_bytes, write_json
+from harness.rundir import Attempt, RunDir, clear_leftovers, write_bytes, write_json
 from harness.tracking import Tracker
 from harness.training.card import model_card
 from harness.training.checkpoint import TrainState, load_checkpoint, machine
@@ -40,7 +43,7 @@ from harness.training.compiling import Choice, Confirm, choose, compile_layers
 from harness.training.meter import Meter, cost, gemm_peak
 from harness.training.module import LoraModule
 from harness.training.noising import SECRET, Noising, drawing_secret
-from harness.training.peers import gather, leave, strategy
+from harness.training.peers import company, gather, leave, strategy
 from harness.training.recorder import Bar, Guard, Log, Recorder
 
 
@@ -69,6 +72,16 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
 
 
 def _run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
+    with watch() as preemption:
+        try:
+            return _watched(config, run, attempt, preemption)
+        finally:
+            run.asked = preemption.received is not None
+
+
+def _watched(
+    config: Config, run: RunDir, attempt: Attempt, preemption: Preemption
+) -> dict[str, Any]:
     source = prepare(config.data)
     admitted = gate.admit(source, config, datetime.now(UTC))
 
@@ -84,10 +97,10 @@ def _run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
     first = ranks().rank == 0
     audit_key(run)  # before other processes look for it
     data = MeetingData(admitted, loaded.tokenizer, config, drawing_secret(run, config))
-    with watch() as preemption, together(config.train.devices, run.path) as here:
+    with together(config.train.devices, run.path) as here:
         data.rank, data.processes = here.rank, here.processes
         guard = Guard(lambda: run.publish(attempt), still_permitted, preemption)
-        with Tracker(run) if first else nullcontext(_Silent()) as tracker, memory():
+        with Tracker(run) if first else nullcontext(_Silent()) as tracker, memory(), company():
             module, state = _train(config, run, guard, admitted, loaded, data, tracker)
         seen = gather(module.observer.seen)
         leave()
@@ -126,7 +139,7 @@ def memory() -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "not enough memory" not in str(error):  # how torch's CPU allocator says it
+        if not known and "DefaultCPUAllocator" not in str(error):  # has no class of its own
             raise
         raise OutOfMemory(
             "OUT_OF_MEMORY", "a step needs more memory than there is", "train.micro_rows",
@@ -190,7 +203,7 @@ def _train(
     _fit(_trainer(config, callbacks, data.processes), module, data, guard.stop)
     if data.rank == 0:
         write_json(run.file("train", "speed.json"), meter.report())
-    if state.preempted and state.step < len(data.steps) and not state.stopped:
+    if state.step < len(data.steps) and not state.stopped:  # Lightning may have left before a step
         raise Preempted("PREEMPTED", f"stopped by a signal after step {state.step}",
                         "checkpoints/", "give the same command to go on")  # fmt: skip
     return module, state
@@ -240,7 +253,8 @@ def _fit(trainer: Trainer, module: LoraModule, data: MeetingData, preemption: Pr
 
 
 def _trainer(config: Config, callbacks: list[Callback], processes: int) -> Trainer:
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        warnings.filterwarnings("ignore", module=library)
     return Trainer(
         accelerator="gpu" if config.train.accelerator == "cuda" else config.train.accelerator,
         devices=processes, strategy=strategy(config.train, processes), max_epochs=1, logger=False,
@@ -307,6 +321,8 @@ def _publish(
         raise Refused("RECEIPT_UNEQUAL", "what entered training is not what was admitted",
                       "train/receipt.json", "no adapter is written; find what came in")  # fmt: skip
     _save_adapter(run, module, model_card(config, made))
+    for name in ("", "train", "adapter", "private"):
+        clear_leftovers(run.path / name)  # of attempts that were killed while they wrote
     print(f"train: {made['tokens']} tokens entered, the receipt is equal; adapter in "
           f"{run.path / 'adapter'}", file=sys.stderr, flush=True)  # fmt: skip
     return made
@@ -315,7 +331,11 @@ def _publish(
 def _save_adapter(run: RunDir, module: LoraModule, card: str) -> None:
     staged = run.file("adapter", ".staged")
     shutil.rmtree(staged, ignore_errors=True)
-    module.model.eval().save_pretrained(str(staged), save_embedding_layers=False)
+    try:
+        module.model.eval().save_pretrained(str(staged), save_embedding_layers=False)
+    except SafetensorError as error:  # its errors of the disk are no OSError
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, "not written", str(staged)) from None
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         write_bytes(run.file("adapter", name), (staged / name).read_bytes(), mode=0o600)
     write_bytes(run.file("adapter", "README.md"), card.encode(), mode=0o600)

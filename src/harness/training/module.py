@@ -1,7 +1,7 @@
 """The LightningModule: one adapter, one loss, a learning rate that is a function of the step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,20 @@ from harness.models.adapter import backbone, computing, embeddings, head, hidden
 from harness.training.loss import supervised_loss
 from harness.training.noising import Noising
 from harness.training.peers import add_up
+from harness.training.privacy import GradientNotFinite
 
 
 class NonFinite(HarnessError):
-    """The loss is no number (exit 5); the last checkpoint stays."""
+    """A loss or a gradient is no number (exit 5); the last checkpoint stays.
+
+    Attributes:
+        step: optimiser step from 1.
+        documents: ids of what was looked at; names of meetings, so no part of the message.
+    """
 
     exit_code = ExitCode.INTERNAL
+    step: int = 0
+    documents: Sequence[str] = ()
 
 
 @dataclass
@@ -43,6 +51,17 @@ class Made:
     rate: float
     stop: int
     norm: float
+
+
+def not_finite(step: int, documents: Sequence[str]) -> NonFinite:
+    """The error for a step from 1 and the ids of its documents."""
+    error = NonFinite(
+        "LOSS_NOT_FINITE", f"loss or gradient are no numbers at step {step}",
+        "private/nonfinite.json", "look at the documents that it names, or lower train.lr; the last"
+        " checkpoint is kept",
+    )  # fmt: skip
+    error.step, error.documents = step, documents
+    return error
 
 
 def learning_rate(step: int, total: int, settings: Train) -> float:
@@ -113,7 +132,7 @@ class LoraModule(LightningModule):
         """Make one optimiser step; ``made`` says what came of it.
 
         Raises:
-            NonFinite: ``LOSS_NOT_FINITE`` naming the step; nothing was changed.
+            NonFinite: ``LOSS_NOT_FINITE`` naming the step, in every process; nothing was changed.
             PeerLost: another process is gone.
         """
         optimizer = self.optimizers(use_pl_optimizer=False)
@@ -123,8 +142,7 @@ class LoraModule(LightningModule):
         loss = float(total)  # waits for the device
         self._show_observer()
         if not (math.isfinite(loss) and math.isfinite(float(norm))):
-            raise NonFinite("LOSS_NOT_FINITE", f"at step {self.step + 1}", "train.lr",
-                            "lower it; the last checkpoint is kept")  # fmt: skip
+            raise not_finite(self.step + 1, batch.documents)
         rate = learning_rate(self.step, self.total, self.settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -229,7 +247,10 @@ class LoraModule(LightningModule):
                 (loss / batch.supervised).backward()
                 shown += loss.detach() / step.supervised
                 self._collect()
-                noising.take(self.masters)
+                try:
+                    noising.take(self.masters)
+                except GradientNotFinite:
+                    shown += math.nan  # every process learns of it with the sum
         return shown
 
     @torch.no_grad()

@@ -4,7 +4,9 @@ The adapter is small and whole in every process, whatever becomes of the base: o
 its gradients, with the loss and the wish to stop beside them, is all that is exchanged.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, distributed, nn
 from harness.config import Train
 from harness.errors import ExitCode, HarnessError
 
+_EXCHANGE = re.compile("gloo|nccl", re.IGNORECASE)  # what libraries say is theirs
 LOST = timedelta(seconds=60)  # a process that says nothing for so long is taken for dead
 
 
@@ -77,6 +80,21 @@ def gather(mine: Any) -> list[Any]:
     except RuntimeError:
         raise lost() from None
     return found if first else []
+
+
+@contextmanager
+def company() -> Iterator[None]:
+    """Tell a lost process from other errors, wherever the strategy was waiting for it.
+
+    Raises:
+        PeerLost: ``PEER_LOST``.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, distributed.DistError) or _EXCHANGE.search(str(error)):
+            raise lost() from None
+        raise
 
 
 def lost() -> PeerLost:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 from torch import Tensor
 
-from harness.errors import Refused, UsageError
+from harness.errors import ExitCode, HarnessError, Refused, UsageError
 
 ORDERS = (1.25, 1.5, 1.75, 2.25, 2.5, 2.75, 3.5, 4.5, 5.5, *map(float, range(2, 65)),
           80.0, 96.0, 128.0, 192.0, 256.0, 384.0, 512.0)  # fmt: skip
@@ -127,6 +127,12 @@ def noise_generator(secret: bytes) -> torch.Generator:
     return generator
 
 
+class GradientNotFinite(HarnessError):
+    """A document's gradient is no number (exit 5); the last checkpoint stays."""
+
+    exit_code = ExitCode.INTERNAL
+
+
 class ClippedSum:
     """The sum of one step's gradients, each document's clipped, which leaves noised only.
 
@@ -161,7 +167,8 @@ class ClippedSum:
             The norm before clipping.
 
         Raises:
-            Refused: ``GRADIENT_SHAPES``; ``GRADIENT_NOT_FINITE``.
+            Refused: ``GRADIENT_SHAPES``.
+            GradientNotFinite: ``GRADIENT_NOT_FINITE``; nothing was added.
         """
         if [g.shape for g in gradients] != [total.shape for total in self._sums]:
             raise Refused("GRADIENT_SHAPES", "a document's gradients do not fit the parameters",
@@ -169,8 +176,10 @@ class ClippedSum:
         norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients]
         length = float(torch.stack(norms).norm())
         if not math.isfinite(length):
-            raise Refused("GRADIENT_NOT_FINITE", "a document's gradient is no number", "train.lr",
-                          "lower it; the last checkpoint is kept")  # fmt: skip
+            raise GradientNotFinite(
+                "GRADIENT_NOT_FINITE", "a document's gradient is no number", "train.lr",
+                "lower it; the last checkpoint is kept",
+            )  # fmt: skip
         scale = self.clip / length * _BELOW if length > self.clip else 1.0
         for total, gradient in zip(self._sums, gradients, strict=True):
             total.add_(gradient.to(total.dtype), alpha=scale)

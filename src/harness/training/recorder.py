@@ -1,6 +1,7 @@
 """What happens at an optimiser step's boundary: metrics, validation, checkpoint, stop."""
 
 import json
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -16,10 +17,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from harness.config import Train
 from harness.corpus.datamodule import MeetingData, Step
 from harness.launch.preemption import Preemption
-from harness.rundir import write_bytes
+from harness.rundir import append, write_bytes, write_json
 from harness.training.checkpoint import TrainState, random_states, save_checkpoint
 from harness.training.meter import Meter
-from harness.training.module import LoraModule, Made
+from harness.training.module import LoraModule, Made, NonFinite, not_finite
 from harness.training.peers import gather
 
 
@@ -106,6 +107,14 @@ class Recorder(Callback):
             self.save(trainer, pl_module)
         self._clock = time.perf_counter()
 
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Say which documents a step held that came to no number; a message must not."""
+        if isinstance(exception, NonFinite) and self.first:
+            found = {"step": exception.step, "documents": sorted(set(exception.documents))}
+            write_json(self.folder / "private" / "nonfinite.json", found, mode=0o600)
+
     def save(self, trainer: Trainer, module: LoraModule) -> None:
         """Write a checkpoint of this boundary, if everything in it may still be trained on."""
         held = gather((module.observer.seen, random_states()))
@@ -128,6 +137,8 @@ class Recorder(Callback):
         if not every or not self.data.validation or self.state.step % every:
             return None
         loss = module.evaluate(self.data.validation_batches())
+        if not math.isfinite(loss):
+            raise not_finite(self.state.step, [d.id for d in self.data.validation])
         self.state.evaluations.append((self.state.step, loss))
         return loss
 
@@ -151,8 +162,7 @@ class Recorder(Callback):
             "padding": round(1 - batch.tokens / batch.slots, 4), "mfu": round(share, 4),
             "peak_memory_mb": peak_memory_mb(), "grad_norm": made.norm, "eval_loss": eval_loss,
         }  # fmt: skip
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+        append(self.metrics, json.dumps(line, allow_nan=False))
         numbers = {f"train/{key}": value for key, value in line.items() if value is not None}
         self.tracker.log(self.state.step, numbers)
 
