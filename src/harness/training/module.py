@@ -213,12 +213,12 @@ class LoraModule(LightningModule):
         A document counts by its own mean loss: nothing of other documents may reach its gradient.
         """
         shown = torch.zeros(1, device=self.device)
-        for batch in step.micro:
-            if batch.supervised:
-                loss = self._loss(batch)
-                (loss / batch.supervised).backward()
-                shown += loss.detach() / step.supervised
-                self._collect()
+        for batch in step.micro:  # also what has no loss: it enters, and others wait for the pass
+            loss = self._loss(batch)
+            (loss / max(1, batch.supervised)).backward()
+            shown += loss.detach() / max(1, step.supervised)
+            self._collect()
+            if batch.documents:
                 noising.take(self.masters)
         return shown
 
