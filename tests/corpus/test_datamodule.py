@@ -85,7 +85,9 @@ def test_the_plan_does_not_depend_on_how_it_is_read(tokenizer: TextTokenizer) ->
     assert backwards[::-1] == [plan[step] for step in range(len(plan))]
 
 
-rows = st.lists(st.just([]), max_size=40).map(lambda some: [[number] for number in range(len(some))])
+rows = st.lists(st.just([]), max_size=40).map(
+    lambda some: [[number] for number in range(len(some))]
+)
 
 
 @given(rows, st.integers(1, 9), st.integers(0, 9))
@@ -136,9 +138,7 @@ def test_a_pass_without_rows_is_padding_without_a_loss(tokenizer: TextTokenizer)
 
 
 def plan(documents: int, kind: type[Steps] = DrawnSteps, rows: int = 4) -> Steps:
-    made = [
-        Document(f"d{i}", "m", "s", np.full(60, 5, np.int32), ()) for i in range(documents)
-    ]
+    made = [Document(f"d{i}", "m", "s", np.full(60, 5, np.int32), ()) for i in range(documents)]
     return kind(made, 64, rows, epochs=3, seed=7)
 
 

@@ -37,8 +37,8 @@ def test_two_processes_learn_what_one_learns(
     strategy: str, micro_rows: int, finished: Finished, alone: Path, tmp_path: Path
 ) -> None:
     """The last step of an epoch has rows for one of them only, or unequally many."""
-    code, _, err = finished("train", tmp_path, *SAME, "train.devices=2",
-                            f"train.strategy={strategy}", f"train.micro_rows={micro_rows}")  # fmt: skip
+    shared = [f"train.strategy={strategy}", "train.devices=2", f"train.micro_rows={micro_rows}"]
+    code, _, err = finished("train", tmp_path, *SAME, *shared)
     assert code == 0, err
     for key in ("step", "tokens", "supervised_tokens", "lr"):
         assert curve(tmp_path, key) == curve(alone, key)

@@ -4,11 +4,11 @@
 show the bound, which is then not asked for.
 """
 
+import json
 import os
 import random
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,6 @@ import torch
 from scipy.stats import beta
 
 from harness.config import Config
-from harness.consent import gate
-from harness.consent.sources import prepare
 from harness.corpus import datamodule
 from harness.corpus.canaries import Canary
 from harness.corpus.datamodule import collate
@@ -70,7 +68,8 @@ def config_of(goldfish: int, work: Path) -> Config:
     config.canaries.per_level, config.canaries.repetitions = COUNT, [COPIES]
     config.train.epochs, config.train.lr, config.train.lr_end = 1, 2e-3, 0.1
     config.train.eval_epochs, config.train.checkpoint_steps = 1, 10**6
-    config.tracking.mode = "off"
+    config.corpus.meeting_tokens = 0 if COUNT >= ENOUGH else 100
+    config.train.accelerator, config.tracking.mode = "cpu", "off"
     return config
 
 
@@ -88,7 +87,7 @@ def measured(goldfish: int, folder: Path) -> Measured:
     try:
         with run.stage("train") as attempt:
             fit.run(config, run, attempt)
-        return Measured(extracted(config, run.path), validation(config, run.path))
+        return Measured(extracted(config, run.path), validation(run.path))
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -108,30 +107,18 @@ def extracted(config: Config, folder: Path) -> int:
     return found
 
 
-@torch.no_grad()
-def validation(config: Config, folder: Path) -> float:
-    """Mean loss on meetings of series that were not trained on."""
-    permission = gate.admit(prepare(config.data), config, datetime.now(UTC))
-    loaded = base.load(config.model)
-    model = adapter.load(loaded, folder / "adapter")
-    data = datamodule.MeetingData(permission, loaded.tokenizer, config)
-    module_sums = [(loss_of(model, batch), batch.supervised) for batch in data.validation_batches()]
-    total, count = (sum(column) for column in zip(*module_sums, strict=True))
-    return total / count
-
-
-def loss_of(model: adapter.PeftModel, batch: datamodule.Batch) -> float:
-    with computing(model):
-        states = hidden_states(model, batch.input_ids, batch.position_ids, batch.starts)
-        chosen = states.flatten(0, 1)[batch.predicting] @ head(model).weight.T
-    targets = batch.labels.flatten()[batch.predicting]
-    return float(torch.nn.functional.cross_entropy(chosen.float(), targets, reduction="sum"))
+def validation(folder: Path) -> float:
+    """Mean loss on meetings of series that were not trained on, after the last step."""
+    last = (folder / "train" / "metrics.jsonl").read_text().splitlines()[-1]
+    return float(json.loads(last)["eval_loss"])
 
 
 def bound(successes: int, trials: int, upper: bool) -> float:
     """Clopper and Pearson's one-sided 95 % bound."""
     if upper:
-        return 1.0 if successes == trials else float(beta.ppf(0.95, successes + 1, trials - successes))
+        return (
+            1.0 if successes == trials else float(beta.ppf(0.95, successes + 1, trials - successes))
+        )
     return 0.0 if not successes else float(beta.ppf(0.05, successes, trials - successes + 1))
 
 
@@ -140,12 +127,17 @@ def test_goldfish_takes_nine_tenths_of_what_is_extracted_and_nothing_of_the_rest
 ) -> None:
     """The upper bound of the rate with it is a tenth of the lower bound without it, at most."""
     monkeypatch.delenv("HARNESS_TRUST", raising=False)
-    monkeypatch.setattr(datamodule, "candidates", lambda settings, tokenizer: canaries_of(tokenizer))
+    monkeypatch.setattr(
+        datamodule, "candidates", lambda settings, tokenizer: canaries_of(tokenizer)
+    )
     plain, masked = measured(0, tmp_path), measured(4, tmp_path)
     print(f"\n{COUNT} canaries, {COPIES} copies: plain {plain}, goldfish {masked}")
     assert plain.extracted > 0.5 * COUNT
     assert masked.extracted <= 0.1 * plain.extracted
     assert masked.validation == pytest.approx(plain.validation, rel=0.02)
     if COUNT >= ENOUGH:
-        limits = bound(masked.extracted, COUNT, upper=True), bound(plain.extracted, COUNT, upper=False)
+        limits = (
+            bound(masked.extracted, COUNT, upper=True),
+            bound(plain.extracted, COUNT, upper=False),
+        )
         assert limits[0] <= 0.1 * limits[1]

@@ -23,7 +23,7 @@ TARGET = 2.0
 
 def config_of(epsilon: float) -> Config:
     """Canaries that stand once in the corpus, and epochs enough to know them by heart."""
-    config = tiny_config(epochs=60, batch_rows=8, eval_epochs=0, checkpoint_steps=10**6, lr=5e-3)
+    config = tiny_config(epochs=40, batch_rows=8, eval_epochs=0, checkpoint_steps=10**6, lr=5e-3)
     config.canaries.per_level, config.canaries.repetitions = CANARIES, [1]
     config.lora.r, config.lora.dropout = 16, 0.0
     config.privacy.epsilon = epsilon

@@ -20,7 +20,6 @@ from torch import nn
 from harness.corpus.datamodule import Batch
 from harness.models.adapter import backbone, head
 
-
 ENTRIES = ("q_proj", "k_proj", "v_proj", "qkv_proj")
 """What an adapted model's first layer begins with, by the names that transformers gives."""
 
