@@ -1,11 +1,24 @@
 """Packing: every document once, no row too full, nearly no waste."""
 
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.config import Config
+from harness.consent import gate
+from harness.consent.sources import prepare
+from harness.corpus.datamodule import MeetingData
 from harness.corpus.packing import epoch_order, pack
 from harness.errors import Refused
+from harness.models.tokenizer import TextTokenizer
+
+QMSUM = Path(__file__).parents[2].parent / "shared" / "data" / "qmsum"
+SERIES = ["ES2002", "ES2003", "ES2005", "ES2008", "ES2010", "ES2012", "ES2014", "IS1004", "IS1008",
+          "TS3007"]  # fmt: skip
 
 lengths = st.lists(st.integers(1, 64), min_size=1, max_size=200)
 
@@ -43,3 +56,23 @@ def test_the_order_of_an_epoch_is_a_permutation_and_a_function_of_seed_and_epoch
     assert order == epoch_order(rows, seed, epoch)
     if rows > 20:
         assert order != epoch_order(rows, seed, epoch + 1)
+
+
+@pytest.mark.parametrize("source", ["demo", "qmsum"])
+def test_real_corpora_fill_their_rows(
+    source: str, tokenizer: TextTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source == "qmsum" and not QMSUM.is_dir():
+        pytest.skip(f"QMSum is not at hand: no {QMSUM}")
+    monkeypatch.delenv("HARNESS_TRUST", raising=False)
+    config = Config()
+    config.data.source, config.data.work = source, str(tmp_path)
+    if source == "qmsum":
+        config.data.root, config.data.series = str(QMSUM), SERIES
+    permission = gate.admit(prepare(config.data), config, datetime.now(UTC))
+    data = MeetingData(permission, tokenizer, config)
+    tokens = sum(len(document) for document in data.steps.documents)
+    rows, row = len(data.steps.rows), config.corpus.row_tokens
+    assert rows <= math.ceil(1.01 * -(-tokens // row))
+    assert tokens >= 0.97 * rows * row
+    assert sum(len(d) == row for d in data.meetings) > 40  # full documents are never split

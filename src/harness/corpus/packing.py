@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,7 +40,8 @@ def pack(lengths: Sequence[int], row: int) -> list[list[int]]:
     return rows
 
 
-def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
+@lru_cache(maxsize=2)  # every step of an epoch asks for it
+def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
     """The order of rows in an epoch: a pure function of seed and epoch."""
     order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(rows)
-    return [int(number) for number in order]
+    return tuple(order.tolist())

@@ -3,8 +3,9 @@
 Model FLOPs are those that LoRA on a frozen base cannot do without: 2 for each weight and token
 forward and 2 backward for the gradient of the input, none for the gradient of a frozen weight, so
 4 N where training every weight takes 6 N; 6 for each weight of the adapter; the head only where a
-token has a loss; attention inside documents, half of the square. Activations computed again, and
-products that a kernel makes twice, do not count.
+token has a loss; attention inside documents, half of the square. What the embeddings give needs no
+gradient either, so that the products which the first layer begins with take 2 less. Activations
+computed again, and products that a kernel makes twice, do not count.
 """
 
 import statistics
@@ -18,6 +19,9 @@ from torch import nn
 
 from harness.corpus.datamodule import Batch
 from harness.models.adapter import backbone, head
+
+ENTRIES = ("q_proj", "k_proj", "v_proj", "qkv_proj")
+"""What an adapted model's first layer begins with, by the names that transformers gives."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +53,25 @@ class Cost:
 
 
 def cost(model: PeftModel) -> Cost:
-    """Count a model's matrix weights; four-bit weights count as the weights they stand for."""
+    """Count a model's matrix weights; four-bit weights count as the weights they stand for.
+
+    Exact where every linear layer is adapted; where fewer are, less may be needed.
+    """
     decoder, config = backbone(model), model.get_base_model().config
-    frozen = adapted = 0
+    token = 0
     for name, module in decoder.named_modules():
-        if not isinstance(module, nn.Linear):
-            continue
-        weights = module.in_features * module.out_features
-        frozen, adapted = (
-            (frozen, adapted + weights) if ".lora_" in name else (frozen + weights, adapted)
-        )
+        if isinstance(module, nn.Linear):
+            token += _share(name) * module.in_features * module.out_features
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     attention = config.num_hidden_layers * config.num_attention_heads * width
-    return Cost(4 * frozen + 6 * adapted, 4 * head(model).weight.numel(), 6 * attention)
+    return Cost(token, 4 * head(model).weight.numel(), 6 * attention)
+
+
+def _share(name: str) -> int:
+    """Operations for each weight of a linear layer and token."""
+    adapts = ".lora_" in name
+    entry = name.startswith("layers.0.") and any(part in ENTRIES for part in name.split("."))
+    return (6 if adapts else 4) - 2 * (entry and ".lora_B" not in name)
 
 
 def gemm_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:

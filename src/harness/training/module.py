@@ -241,16 +241,16 @@ class LoraModule(LightningModule):
         A document counts by its own mean loss: nothing of other documents may reach its gradient.
         """
         shown = torch.zeros(1, device=self.device)
-        for batch in step.micro:
-            if batch.supervised:
-                loss = self._loss(batch)
-                (loss / batch.supervised).backward()
-                shown += loss.detach() / step.supervised
-                self._collect()
-                try:
+        for batch in step.micro:  # also what has no loss: it enters, and others wait for the pass
+            loss = self._loss(batch)
+            (loss / max(1, batch.supervised)).backward()
+            shown += loss.detach() / max(1, step.supervised)
+            self._collect()
+            try:
+                if batch.documents:
                     noising.take(self.masters)
-                except GradientNotFinite:
-                    shown += math.nan  # every process learns of it with the sum
+            except GradientNotFinite:
+                shown += math.nan  # every process learns of it with the sum
         return shown
 
     @torch.no_grad()
