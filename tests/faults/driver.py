@@ -120,7 +120,7 @@ DEFECTS = {"random": without_random_state, "loader": one_step_further}
 
 def places() -> dict[str, tuple[Any, str]]:
     """The function that each moment is a call of."""
-    from harness.training import fit, module, recorder
+    from harness.training import fit, module, publishing, recorder
 
     return {
         "start": (module.LoraModule, "configure_optimizers"),
@@ -129,8 +129,8 @@ def places() -> dict[str, tuple[Any, str]]:
         "evaluate": (module.LoraModule, "evaluate"),
         "metrics": (recorder.Recorder, "_write"),
         "save": (recorder.Recorder, "save"),
-        "publish": (fit, "_publish"),
-        "adapter": (fit, "_save_adapter"),
+        "publish": (fit, "publish"),
+        "adapter": (publishing, "_save_adapter"),
     }
 
 

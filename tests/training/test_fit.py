@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from factories import AUTHORITY, admitted, tiny_config
+from factories import admitted, tiny_config
 from harness.consent.gate import Withdrawn
 from harness.corpus.datamodule import Batch, MeetingData
 from harness.corpus.documents import Document
 from harness.errors import Refused
 from harness.rundir import RunDir
 from harness.training import fit
-from harness.training.checkpoint import TrainState, random_states, save_checkpoint
 
 
 def trained(
@@ -104,46 +103,3 @@ def test_a_turn_slipped_in_after_tokenising_publishes_no_adapter(
     assert json.loads((tmp_path / "train" / "receipt.json").read_text())["equal"] is False
     assert list((tmp_path / "adapter").iterdir()) == []
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "refused"
-
-
-def saved(run: RunDir, state: TrainState) -> None:
-    states = {f"random.0.{name}": value for name, value in random_states().items()}
-    save_checkpoint(run.file("checkpoints"), state, states, set())
-
-
-@pytest.mark.parametrize("restarts", [False, True])
-def test_a_checkpoint_of_other_turns_is_not_continued(restarts: bool, tmp_path: Path) -> None:
-    """What was withdrawn while nothing ran is as what is withdrawn while it runs."""
-    config = tiny_config()
-    run = RunDir(tmp_path, config)
-    saved(run, TrainState(step=3, train_root="old"))
-    authority, begun = replace(AUTHORITY, restarts=restarts), TrainState(train_root="new")
-    with pytest.raises(Withdrawn, match="TRAIN_ROOT_CHANGED") as caught:
-        fit._resume(config, run, begun, authority, 0)
-    assert caught.value.restart is restarts
-    fit._begin_again(run)
-    state, tensors, seen = fit._resume(config, run, begun, authority, 0)
-    assert (state.step, tensors, seen) == (0, {}, set())
-
-
-def test_a_checkpoint_of_another_plan_is_not_continued(tmp_path: Path) -> None:
-    """Other masks or canaries on the same turns: the steps that are left would not be its steps."""
-    config = tiny_config()
-    run = RunDir(tmp_path, config)
-    saved(run, TrainState(step=3, train_root="r", plan="one"))
-    with pytest.raises(Refused, match="PLAN_CHANGED"):
-        fit._resume(config, run, TrainState(train_root="r", plan="other"), AUTHORITY, 0)
-
-
-def test_another_machine_is_refused_where_bits_count_and_told_where_they_do_not(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tiny_config()
-    run = RunDir(tmp_path, config)
-    saved(run, TrainState(step=3, machine={"threads": 1, "compiled": False}))
-    here = TrainState(machine={"threads": 2, "compiled": False})
-    with pytest.raises(Refused, match="MACHINE_CHANGED: threads differ"):
-        fit._resume(config, run, here, AUTHORITY, 0)
-    config.train.deterministic = False
-    assert fit._resume(config, run, here, AUTHORITY, 0)[0].step == 3
-    assert "threads differ" in capsys.readouterr().err

@@ -1,12 +1,9 @@
 """The train stage: gate again, then adapter, receipt and model card."""
 
-import errno
-import re
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,37 +11,36 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from peft import PeftModel
 from pytorch_lightning import Callback, Trainer
-from safetensors import SafetensorError
 
 from harness.commitments.merkle import set_root
 from harness.commitments.receipt import (
     Committer,
     Observer,
-    arm_leaves,
     audit_key,
-    receipt,
     secret,
 )
 from harness.config import Config
 from harness.consent import gate
-from harness.consent.capability import Admitted, Authority
+from harness.consent.capability import Admitted
 from harness.consent.sources import prepare
 from harness.corpus.datamodule import DrawnSteps, MeetingData
-from harness.errors import ExitCode, HarnessError, Preempted, Refused
+from harness.errors import Preempted
 from harness.launch.preemption import Preemption, watch
 from harness.launch.ranks import ranks, together
 from harness.models import adapter, base
 from harness.models.base import Base
-from harness.rundir import Attempt, RunDir, clear_leftovers, write_bytes, write_json
+from harness.rundir import Attempt, RunDir, write_json
 from harness.tracking import Tracker
-from harness.training.card import model_card
-from harness.training.checkpoint import TrainState, load_checkpoint, machine
+from harness.training.checkpoint import TrainState, machine
 from harness.training.compiling import Choice, Confirm, choose, compile_layers
+from harness.training.memory import memory
 from harness.training.meter import Meter, cost, gemm_peak
 from harness.training.module import LoraModule
 from harness.training.noising import SECRET, Noising, drawing_secret
 from harness.training.peers import company, gather, leave, strategy
+from harness.training.publishing import publish
 from harness.training.recorder import Bar, Guard, Log, Recorder
+from harness.training.resume import resume
 
 
 def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
@@ -109,7 +105,7 @@ def _watched(
     module.observer.seen = set().union(*seen)
     module.observer.tokens = state.tokens
     guard.before_saving()
-    return _publish(config, run, admitted, loaded, data, module, state)
+    return publish(config, run, admitted, loaded, data, module, state)
 
 
 class _Silent:
@@ -126,32 +122,6 @@ def _determine(config: Config) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-
-
-@contextmanager
-def memory() -> Iterator[None]:
-    """Turn running out of memory into one line that names what to lower.
-
-    Raises:
-        OutOfMemory: ``OUT_OF_MEMORY``.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "DefaultCPUAllocator" not in str(error):  # has no class of its own
-            raise
-        raise OutOfMemory(
-            "OUT_OF_MEMORY", "a step needs more memory than there is", "train.micro_rows",
-            "set it to 1, then lower corpus.row_tokens, or set train.activation_checkpointing=true;"
-            " the last checkpoint is kept",
-        ) from None  # fmt: skip
-
-
-class OutOfMemory(HarnessError):
-    """A step does not fit (exit 5); the last checkpoint stays."""
-
-    exit_code = ExitCode.INTERNAL
 
 
 def _begin_again(run: RunDir) -> None:
@@ -175,20 +145,16 @@ def _train(
         machine=machine(device, loaded, compiling.on, data.processes),
     )  # fmt: skip
     torch.manual_seed(config.train.seed + data.rank)
-    state, tensors, seen = _resume(config, run, begun, admitted.authority, data.rank)
+    state, tensors, seen = resume(run.file("checkpoints"), begun, admitted.authority,
+                                  config.train.deterministic, data.rank)  # fmt: skip
     observer = Observer(committer, loaded.tokenizer.bos_id, loaded.tokenizer.pad_id, seen)
     model = adapter.attach(loaded, config.lora, config.train.seed)
     _prepare(config, model, compiling)
-    noising = None
-    if isinstance(data.steps, DrawnSteps):
-        key = secret(run, SECRET)
-        noising = Noising(config.privacy, data.steps, adapter.trained(model), key)
+    noising = _noising(config, run, data, model)
     module = LoraModule(model, config.train, len(data.steps), observer, state.step,
                         lambda: guard.stop.received is not None, noising)  # fmt: skip
     if tensors:
         module.restore(tensors)
-        if noising:
-            noising.restore(tensors)
     data.start = state.step
     if data.rank == 0:
         coins = [{"id": c.id, "level": c.level, "planted": c.planted} for c in data.canaries]
@@ -207,6 +173,13 @@ def _train(
         raise Preempted("PREEMPTED", f"stopped by a signal after step {state.step}",
                         "checkpoints/", "give the same command to go on")  # fmt: skip
     return module, state
+
+
+def _noising(config: Config, run: RunDir, data: MeetingData, model: PeftModel) -> Noising | None:
+    if not isinstance(data.steps, DrawnSteps):
+        return None
+    key = secret(run, SECRET)
+    return Noising(config.privacy, data.steps, adapter.trained(model), key)
 
 
 def _device(config: Config) -> torch.device:
@@ -262,81 +235,3 @@ def _trainer(config: Config, callbacks: list[Callback], processes: int) -> Train
         callbacks=callbacks, use_distributed_sampler=False, plugins=[LightningEnvironment()],
         num_sanity_val_steps=0, limit_val_batches=0,
     )  # fmt: skip
-
-
-def _resume(
-    config: Config, run: RunDir, begun: TrainState, authority: Authority, rank: int
-) -> tuple[TrainState, dict[str, torch.Tensor], set[bytes]]:
-    found = load_checkpoint(run.file("checkpoints"), rank)
-    if found is None:
-        return begun, {}, set()
-    state, tensors, seen = found
-    state.preempted = False
-    if state.train_root != begun.train_root:
-        error = gate.Withdrawn(
-            "TRAIN_ROOT_CHANGED", "other turns are admitted than this attempt trained on",
-            "checkpoints/", "start from step 0 in another run_dir",
-        )  # fmt: skip
-        error.restart = authority.restarts
-        raise error
-    if state.plan != begun.plan:
-        raise Refused("PLAN_CHANGED", "documents, masks, canaries or their order are not those of "
-                      "the checkpoint", "checkpoints/", "continue with the version of the harness "
-                      "that began, or in another run_dir")  # fmt: skip
-    _same_machine(config, begun.machine, state.machine)
-    if authority.epoch not in state.epochs:
-        state.epochs.append(authority.epoch)
-    return state, tensors, seen
-
-
-def _same_machine(config: Config, here: dict[str, Any], there: dict[str, Any]) -> None:
-    """Continue only where the bits can be continued, or say that they are not."""
-    changed = ", ".join(sorted(key for key in here if here[key] != there.get(key)))
-    if changed and config.train.deterministic:
-        raise Refused("MACHINE_CHANGED", f"{changed} differ from when it began", "checkpoints/",
-                      "continue on its machine, or in another run_dir")  # fmt: skip
-    if changed:
-        print(f"train: {changed} differ from when it began; the bits are not those of an "
-              "undisturbed run", file=sys.stderr, flush=True)  # fmt: skip
-
-
-def _publish(
-    config: Config, run: RunDir, admitted: Admitted, loaded: Base, data: MeetingData,
-    module: LoraModule, state: TrainState,
-) -> dict[str, Any]:  # fmt: skip
-    committer = Committer(audit_key(run))
-    arms = arm_leaves(committer, data.meetings, admitted.kept_out)
-    undrawn = data.steps.never(state.step) if isinstance(data.steps, DrawnSteps) else []
-    made = receipt(committer, arms, data.carriers, module.observer, undrawn)
-    made |= {"masked": data.masked}
-    if module.noising:
-        made["privacy"] = module.noising.spent(state.step)
-    made |= {"manifest_sha256": admitted.authority.manifest_sha256,
-             "epoch": admitted.authority.epoch, "epochs": state.epochs, "base": loaded.name,
-             "base_sha256": loaded.sha256}  # fmt: skip
-    write_json(run.file("train", "receipt.json"), made)
-    listed = {arm: sorted(leaf.hex() for leaf in leaves) for arm, leaves in arms.items()}
-    write_json(run.file("private", "leaves.json"), listed)  # what the roots stand for
-    if not made["equal"]:
-        raise Refused("RECEIPT_UNEQUAL", "what entered training is not what was admitted",
-                      "train/receipt.json", "no adapter is written; find what came in")  # fmt: skip
-    _save_adapter(run, module, model_card(config, made))
-    for name in ("", "train", "adapter", "private"):
-        clear_leftovers(run.path / name)  # of attempts that were killed while they wrote
-    print(f"train: {made['tokens']} tokens entered, the receipt is equal; adapter in "
-          f"{run.path / 'adapter'}", file=sys.stderr, flush=True)  # fmt: skip
-    return made
-
-
-def _save_adapter(run: RunDir, module: LoraModule, card: str) -> None:
-    staged = run.file("adapter", ".staged")
-    shutil.rmtree(staged, ignore_errors=True)
-    try:
-        module.model.eval().save_pretrained(str(staged), save_embedding_layers=False)
-    except SafetensorError as error:  # its errors of the disk are no OSError
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else errno.EIO, "not written", str(staged)) from None
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        write_bytes(run.file("adapter", name), (staged / name).read_bytes(), mode=0o600)
-    write_bytes(run.file("adapter", "README.md"), card.encode(), mode=0o600)
-    shutil.rmtree(staged)

@@ -197,6 +197,8 @@ class LoraModule(LightningModule):
             master.data.copy_(tensors[f"weight.{name}"])
         self._copy_masters()
         self.restored = tensors
+        if self.noising is not None:
+            self.noising.restore(tensors)
 
     def _restore(self, optimizer: Optimizer) -> None:
         for name, master in self._named():

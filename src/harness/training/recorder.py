@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from harness.config import Train
 from harness.corpus.datamodule import MeetingData, Step
+from harness.errors import Refused
 from harness.launch.preemption import Preemption
 from harness.rundir import append, write_bytes, write_json
 from harness.training.checkpoint import TrainState, random_states, save_checkpoint
@@ -78,8 +79,16 @@ class Recorder(Callback):
         self._clock = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back from Lightning; cut metrics back to the checkpoint."""
+        """Take the signals back from Lightning; cut metrics back to the checkpoint.
+
+        Raises:
+            Refused: ``PROCESSES_DIFFER`` when another process would train on something else.
+        """
         self.guard.stop.arm()
+        plans = gather((self.state.plan, self.state.train_root, self.state.step))
+        if len(set(plans)) > 1:
+            raise Refused("PROCESSES_DIFFER", "not all processes admit or hold the same",
+                          "train.devices", "give the same command to go on")  # fmt: skip
         if self.first:
             self.metrics.parent.mkdir(exist_ok=True)
             cut_back(self.metrics, self.state.step)
