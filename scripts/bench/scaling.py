@@ -80,7 +80,7 @@ def make(store: Path, size: int) -> None:
     store.mkdir()
     draw = random.Random(size)
     turns = max(1, min(TURNS, size // (2 * (SAID + 4))))
-    series = -(-size // (turns * (SAID + 4) * IN_SERIES // 3)) + 2
+    series = max(1, round(size / (turns * (SAID + 4) * IN_SERIES / 3))) + 2
     for number in range(series * IN_SERIES):
         name = f"MM{number // IN_SERIES:04d}{'abcdef'[number % IN_SERIES]}"
         said = [{"speaker": "ABC"[turn % 3], "content": " ".join(draw.choices(WORDS, k=SAID))}

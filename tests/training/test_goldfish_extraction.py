@@ -33,6 +33,7 @@ COUNT = int(os.environ.get("HARNESS_TEST_CANARIES", ENOUGH))
 COPIES = 16
 SUFFIX = 32
 POOL = 256  # tokens that suffixes are drawn from: eight bits each
+ROW, EPOCHS, RATE = 128, 2, 2e-3
 CACHE = os.environ.get("HARNESS_CACHE", str(Path(__file__).parents[2] / ".harness" / "models"))
 SYLLABLES = ("ba", "ko", "ri", "mu", "te", "lo", "sha", "ve", "ni", "zu", "pa", "do")
 
@@ -53,7 +54,7 @@ def canaries_of(tokenizer: Tokenizer) -> list[Canary]:
     return [
         Canary(
             f"canary-{number:03d}", COPIES, True,
-            np.array([tokenizer.bos_id, *tokenizer.encode(f"The words of {name} are")], np.int32),
+            np.array([tokenizer.bos_id, *tokenizer.encode(f"{name} says")], np.int32),
             np.array(draw.choices(pool, k=SUFFIX), np.int32), np.array([], np.int32),
         )
         for number, name in enumerate(names)
@@ -61,14 +62,14 @@ def canaries_of(tokenizer: Tokenizer) -> list[Canary]:
 
 
 def config_of(goldfish: int, work: Path) -> Config:
-    """The demo's meetings beside the canaries, in one pass, on the shipped base model."""
+    """The beginnings of the demo's meetings beside the canaries, on the shipped base model."""
     config = Config(name="goldfish")
     config.data.work, config.model.cache = str(work), CACHE
-    config.corpus.goldfish, config.corpus.row_tokens = goldfish, 256
+    config.corpus.goldfish, config.corpus.row_tokens = goldfish, ROW
     config.canaries.per_level, config.canaries.repetitions = COUNT, [COPIES]
-    config.train.epochs, config.train.lr, config.train.lr_end = 1, 2e-3, 0.1
-    config.train.eval_epochs, config.train.checkpoint_steps = 1, 10**6
-    config.corpus.meeting_tokens = 0 if COUNT >= ENOUGH else 100
+    config.train.epochs, config.train.lr, config.train.lr_end = EPOCHS, RATE, 0.1
+    config.train.eval_epochs, config.train.checkpoint_steps = EPOCHS, 10**6
+    config.corpus.meeting_tokens = 200 if COUNT >= ENOUGH else 100
     config.train.accelerator, config.tracking.mode = "cpu", "off"
     return config
 
