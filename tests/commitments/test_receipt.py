@@ -1,18 +1,21 @@
 """The receipt is equal exactly when nothing but what was admitted went in."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from factories import admitted, meeting, tiny_config
-from harness.commitments.receipt import Committer, Observer, Span, arm_leaves, receipt
+from harness.commitments.receipt import Committer, Observer, Span, arm_leaves, receipt, secret
 from harness.consent.capability import GatedTurn
 from harness.corpus.canaries import WORDS
 from harness.corpus.datamodule import Batch, MeetingData
 from harness.models.tokenizer import TextTokenizer, tiny_tokenizer
+from harness.rundir import RunDir
 
 TOKENIZER = TextTokenizer(tiny_tokenizer(WORDS))
 COMMITTER = Committer(b"k" * 32)
@@ -140,3 +143,12 @@ def test_a_template_is_admitted_and_counted_under_a_root_of_its_own() -> None:
 @pytest.mark.parametrize("part", range(1, 4))
 def test_no_part_of_a_template_enters_unexplained(part: int) -> None:
     assert prompted(skip=part)["equal"] is False
+
+
+def test_processes_that_ask_at_once_get_one_secret(tmp_path: Path) -> None:
+    run = RunDir(tmp_path, tiny_config())
+    with ThreadPoolExecutor(16) as pool:
+        found = set(pool.map(lambda _: secret(run, "noise.key"), range(64)))
+    assert len(found) == 1
+    assert [path.name for path in run.file("private").iterdir()] == ["noise.key"]
+    assert run.file("private", "noise.key").stat().st_mode & 0o777 == 0o600

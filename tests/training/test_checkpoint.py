@@ -14,9 +14,7 @@ from harness.training.checkpoint import (
     save_checkpoint,
 )
 
-STATE = TrainState(
-    7, 100, 90, [(2, 1.5), (4, 1.25)], False, False, "plan", "root", [1, 2], {"threads": 1}
-)
+STATE = TrainState(7, 100, 90, [(2, 1.5), (4, 1.25)], False, "plan", "root", [1, 2], {"threads": 1})
 
 
 def saved(folder: Path, step: int = 7) -> dict[str, torch.Tensor]:

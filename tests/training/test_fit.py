@@ -10,6 +10,7 @@ import torch
 
 from factories import admitted, tiny_config
 from harness.consent.gate import Withdrawn
+from harness.corpus import datamodule
 from harness.corpus.datamodule import Batch, MeetingData
 from harness.corpus.documents import Document
 from harness.errors import Refused
@@ -18,9 +19,11 @@ from harness.training import fit
 
 
 def trained(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, check: Callable[..., None] | None = None
-) -> RunDir:
+    folder: Path, monkeypatch: pytest.MonkeyPatch, check: Callable[..., None] | None = None,
+    noise: float = 0.0,
+) -> RunDir:  # fmt: skip
     config = tiny_config(epochs=1)
+    config.privacy.noise = noise
     monkeypatch.setattr(fit, "prepare", lambda data: None)
     monkeypatch.setattr(fit.gate, "check_withdrawals", check or (lambda *_: None))
     monkeypatch.setattr(fit.gate, "admit", lambda *_: admitted())
@@ -103,3 +106,21 @@ def test_a_turn_slipped_in_after_tokenising_publishes_no_adapter(
     assert json.loads((tmp_path / "train" / "receipt.json").read_text())["equal"] is False
     assert list((tmp_path / "adapter").iterdir()) == []
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "refused"
+
+
+def test_a_private_step_that_draws_nothing_is_made_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is noised and counted like others; who left it out would tell that nobody was drawn."""
+    draw = datamodule.drawn
+    monkeypatch.setattr(datamodule, "drawn", lambda n, rate, step, seed: (
+        [] if step == 1 else draw(n, rate, step, seed)
+    ))  # fmt: skip
+    run = trained(tmp_path, monkeypatch, noise=1.0)
+    lines = (run.path / "train" / "metrics.jsonl").read_text().splitlines()
+    empty = json.loads(lines[1])
+    assert (empty["loss"], empty["tokens_per_second"], empty["padding"]) == (0.0, 0.0, 0.0)
+    assert empty["grad_norm"] > 0
+    receipt = json.loads((run.path / "train" / "receipt.json").read_text())
+    assert receipt["privacy"]["steps"] == len(lines)
+    assert receipt["equal"] is True

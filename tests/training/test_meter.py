@@ -12,7 +12,7 @@ from harness.commitments.receipt import Committer, Observer
 from harness.config import Config
 from harness.corpus.datamodule import Batch, MeetingData
 from harness.models import adapter, base
-from harness.training.meter import Cost, Meter, cost, gemm_peak
+from harness.training.meter import Cost, Meter, cost, gemm_peak, padding
 from harness.training.module import LoraModule
 
 LAYERS, WIDTH, INNER, KV, RANK = 2, 64, 128, 32, 4  # of the tiny model and its adapter
@@ -104,3 +104,8 @@ def test_the_report_gives_medians_and_the_padding_of_all_steps() -> None:
     assert report["mfu"] == 0.4
     assert report["padding"] == round(1 - 500 / 640, 4)
     assert (report["flops_per_token"], report["flops_per_supervised_token"]) == (10, 20)
+
+
+def test_padding_of_rows_and_of_a_private_step_that_drew_none() -> None:
+    assert padding(75, 100) == 0.25
+    assert padding(0, 0) == 0.0

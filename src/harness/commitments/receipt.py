@@ -4,8 +4,10 @@ A leaf commits to one turn of one meeting and its token ids. It is keyed, since 
 enough to be guessed: ``leaf = H(0x00 || HMAC(key of the meeting, identity || token ids))``.
 """
 
+import contextlib
 import hmac
 import os
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,7 +62,11 @@ def secret(run: RunDir, name: str) -> bytes:
     """32 random bytes in ``private/``, made by the first who asks and the same for all."""
     path = run.file("private", name)
     if not path.exists():
-        write_bytes(path, os.urandom(32), mode=0o600)
+        mine = path.with_name(f".{name}.{uuid.uuid4().hex}.tmp")
+        write_bytes(mine, os.urandom(32), mode=0o600)
+        with contextlib.suppress(FileExistsError):  # processes of one training ask at once
+            os.link(mine, path)
+        mine.unlink()
     return path.read_bytes()
 
 

@@ -31,7 +31,6 @@ class TrainState:
         supervised_tokens: of them with a loss.
         evaluations: (step, validation loss) pairs so far.
         stopped: whether validation ended the training early.
-        preempted: whether a signal ended this start.
         train_root: root of the admitted turns; another one forbids to continue.
         plan: digest of documents, masks, canaries, packing and order.
         epochs: manifest epochs under which the training ran.
@@ -43,7 +42,6 @@ class TrainState:
     supervised_tokens: int = 0
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     stopped: bool = False
-    preempted: bool = False
     plan: str = ""
     train_root: str = ""
     epochs: list[int] = field(default_factory=list)

@@ -97,6 +97,11 @@ def gemm_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) ->
     return 2 * size**3 / best
 
 
+def padding(tokens: int, slots: int) -> float:
+    """Share of places in rows that hold no token; a private step that draws nothing has no rows."""
+    return round(1 - tokens / slots, 4) if slots else 0.0
+
+
 @dataclass
 class Meter:
     """Turns the clock into figures; ``report`` at the end is ``train/speed.json``.
@@ -132,7 +137,7 @@ class Meter:
             "tokens_per_second": self._median(tokens, seconds),
             "supervised_tokens_per_second": self._median(supervised, seconds),
             "mfu": round(self._median(flops, seconds, 0) / self.peak, 4),
-            "padding": round(1 - sum(tokens) / sum(slots), 4),
+            "padding": padding(sum(tokens), sum(slots)),
             "first_step_seconds": round(seconds[0], 3),
         }
 

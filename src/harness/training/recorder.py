@@ -20,7 +20,7 @@ from harness.errors import Refused
 from harness.launch.preemption import Preemption
 from harness.rundir import append, write_bytes, write_json
 from harness.training.checkpoint import TrainState, random_states, save_checkpoint
-from harness.training.meter import Meter
+from harness.training.meter import Meter, padding
 from harness.training.module import LoraModule, Made, NonFinite, not_finite
 from harness.training.peers import gather
 
@@ -75,7 +75,7 @@ class Recorder(Callback):
         self.guard, self.meter = guard, meter
         self.first = data.rank == 0
         self.metrics = folder / "train" / "metrics.jsonl"
-        self.loss = self.speed = 0.0
+        self.loss = 0.0
         self._clock = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,7 +106,7 @@ class Recorder(Callback):
         self.state.supervised_tokens += batch.supervised
         seconds = time.perf_counter() - self._clock
         loss = self._evaluate(pl_module)
-        self.loss, self.speed = made.loss, batch.tokens / seconds
+        self.loss = made.loss
         flops = sum(self.meter.cost.of(part) for part in batch.micro) * self.data.processes
         share = self.meter.step(seconds, batch.tokens, batch.supervised, batch.slots, flops)
         if self.first:
@@ -157,7 +157,7 @@ class Recorder(Callback):
         losses = [loss for _, loss in self.state.evaluations]
         patience = self.settings.patience
         worse = patience > 0 and len(losses) > patience and min(losses) < min(losses[-patience:])
-        self.state.stopped, self.state.preempted = worse, preempted
+        self.state.stopped = worse
         trainer.should_stop = preempted or worse
 
     def _write(
@@ -168,7 +168,7 @@ class Recorder(Callback):
             "tokens": self.state.tokens, "supervised_tokens": self.state.supervised_tokens,
             "tokens_per_second": round(batch.tokens / seconds, 1),
             "supervised_tokens_per_second": round(batch.supervised / seconds, 1),
-            "padding": round(1 - batch.tokens / batch.slots, 4), "mfu": round(share, 4),
+            "padding": padding(batch.tokens, batch.slots), "mfu": round(share, 4),
             "peak_memory_mb": peak_memory_mb(), "grad_norm": made.norm, "eval_loss": eval_loss,
         }  # fmt: skip
         append(self.metrics, json.dumps(line, allow_nan=False))

@@ -34,7 +34,6 @@ def resume(
     if found is None:
         return begun, {}, set()
     state, tensors, seen = found
-    state.preempted = False
     if state.train_root != begun.train_root:
         error = gate.Withdrawn(
             "TRAIN_ROOT_CHANGED", "other turns are admitted than this attempt trained on",
