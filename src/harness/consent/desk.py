@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +32,7 @@ from harness.consent.signing import (
     trust_root,
 )
 from harness.errors import ExitCode, Refused, UsageError
+from harness.flags import Parser
 from harness.rundir import write_bytes
 
 _LISTED = 20
@@ -54,22 +54,17 @@ def main(words: Sequence[str]) -> int:
     return work(arguments)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError("FLAG", message, "", f"see {self.prog} --help")
-
-
-_Take = Callable[[_Parser], None]
+_Take = Callable[[Parser], None]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="harness manifest", description="Make, check, sign, compare and trust manifests; "
         "docs/manifest.md says what they are.",
     )  # fmt: skip
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (work, take, text) in _commands().items():
-        command: _Parser = commands.add_parser(name, help=text, description=text)
+        command: Parser = commands.add_parser(name, help=text, description=text)
         command.set_defaults(work=work)
         take(command)
     return parser
@@ -100,28 +95,28 @@ def _commands() -> dict[str, tuple[Callable[[argparse.Namespace], int], _Take, s
     }  # fmt: skip
 
 
-def _keygen_takes(command: _Parser) -> None:
+def _keygen_takes(command: Parser) -> None:
     command.add_argument("folder", type=Path, help="for ROLE.pem and copies.key, mode 0600")
     command.add_argument("trust", type=Path, help="the trust root, public; pin it on every node")
 
 
-def _new_takes(command: _Parser) -> None:
+def _new_takes(command: Parser) -> None:
     command.add_argument("draft", type=Path)
 
 
-def _lint_takes(command: _Parser) -> None:
+def _lint_takes(command: Parser) -> None:
     command.add_argument("folder", type=Path, help="a draft, or a manifest directory")
     command.add_argument("--all", action="store_true",
                          help=f"list all, not {_LISTED} of each code")  # fmt: skip
 
 
-def _draw_takes(command: _Parser) -> None:
+def _draw_takes(command: Parser) -> None:
     command.add_argument("draft", type=Path)
     command.add_argument("--validation", nargs="*", default=[], metavar="SERIES",
                          help="series that go to validation as a whole")  # fmt: skip
 
 
-def _sign_takes(command: _Parser) -> None:
+def _sign_takes(command: Parser) -> None:
     command.add_argument("draft", type=Path)
     command.add_argument("manifest", type=Path, help="replaced as a whole")
     _add(command, "--key", "private keys of the role manifest", nargs="+", required=True)
@@ -135,50 +130,50 @@ def _sign_takes(command: _Parser) -> None:
     command.add_argument("--hours", type=float, default=24.0, help="how long it holds (default 24)")
 
 
-def _sign_aliases_takes(command: _Parser) -> None:
+def _sign_aliases_takes(command: Parser) -> None:
     command.add_argument("aliases", type=Path,
                          help='a JSON object a line: {"series_id", "label", "emails"}')  # fmt: skip
     _add(command, "--key", "private keys of the role manifest", nargs="+", required=True)
 
 
-def _diff_takes(command: _Parser) -> None:
+def _diff_takes(command: Parser) -> None:
     command.add_argument("old", type=Path)
     command.add_argument("new", type=Path)
     _add_trust(command)
 
 
-def _log_takes(command: _Parser) -> None:
+def _log_takes(command: Parser) -> None:
     command.add_argument("folder", type=Path)
     _add(command, "--key", "private keys of the role log", nargs="+", required=True)
     _add(command, "--add", "file of withdrawals, a JSON object a line")
     _add_trust(command)
 
 
-def _trust_first_takes(command: _Parser) -> None:
+def _trust_first_takes(command: Parser) -> None:
     command.add_argument("manifest", type=Path)
     command.add_argument("--sha256", required=True,
                          help="of MANIFEST.json, as the issuer told it elsewhere")  # fmt: skip
     _add_state(command)
 
 
-def _present_takes(command: _Parser) -> None:
+def _present_takes(command: Parser) -> None:
     command.add_argument("manifest", type=Path, nargs="+", help="the oldest first")
     _add_state(command)
 
 
-def _add_state(command: _Parser) -> None:
+def _add_state(command: Parser) -> None:
     _add(command, "--log", "folder of the withdrawals log", required=True)
     _add(command, "--state", "file of the last-seen state", required=True)
     _add_trust(command)
 
 
 def _add(
-    parser: _Parser, name: str, text: str, nargs: str | None = None, required: bool = False
+    parser: Parser, name: str, text: str, nargs: str | None = None, required: bool = False
 ) -> None:
     parser.add_argument(name, type=Path, help=text, nargs=nargs, required=required)
 
 
-def _add_trust(parser: _Parser) -> None:
+def _add_trust(parser: Parser) -> None:
     given = os.environ.get("HARNESS_TRUST")
     parser.add_argument("--trust", type=Path, default=given and Path(given), required=not given,
                         help="the trust root (default: HARNESS_TRUST)")  # fmt: skip

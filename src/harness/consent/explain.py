@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,8 @@ from harness.consent.request import Request
 from harness.consent.signing import load_trust
 from harness.consent.sources import locate
 from harness.consent.withdrawals import Log
-from harness.errors import ExitCode, Refused, UsageError
+from harness.errors import ExitCode, Refused
+from harness.flags import Parser
 from harness.meetings.model import Modality
 from harness.rundir import load_config, read_json
 
@@ -84,13 +85,8 @@ def explain(
     yield f"Decided at {format_time(now)} under epoch {head.epoch}, manifest {sha256}."
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError("FLAG", message, "", f"see {self.prog} --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="harness explain", description="Say why a meeting, or a turn, was "
+    parser = Parser(prog="harness explain", description="Say why a meeting, or a turn, was "
                      "admitted or denied, with the events and rules that decided.")  # fmt: skip
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("meeting", help="meeting id")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from harness.consent.aliases import AliasLine, read_aliases
 from harness.consent.progress import progress
@@ -21,6 +21,7 @@ from harness.consent.records import to_json
 from harness.consent.signing import load_trust
 from harness.digest import code_digest, digest_of, sha256_hex
 from harness.errors import ExitCode, Refused, UsageError
+from harness.flags import Parser
 from harness.intake import draft
 from harness.intake.consents import read_consents
 from harness.intake.exports import exports_in
@@ -88,13 +89,8 @@ def main(words: Sequence[str]) -> int:
     return ExitCode.DONE
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError("FLAG", message, "", f"see {self.prog} --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="harness import", description="Turn a folder of exports into a content "
+    parser = Parser(prog="harness import", description="Turn a folder of exports into a content "
                      "store and a draft to complete; the same command goes on where it was "
                      "stopped.")  # fmt: skip
     parser.add_argument("platform", choices=PLATFORMS, help="whose exports these are")

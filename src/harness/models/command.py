@@ -4,9 +4,9 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from harness.errors import ExitCode, UsageError
+from harness.errors import ExitCode
+from harness.flags import Parser
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -30,13 +30,8 @@ def main(words: Sequence[str]) -> int:
     return ExitCode.DONE
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError("FLAG", message, "", f"see {self.prog} --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="harness export", description="Merge the run's adapter into its base "
+    parser = Parser(prog="harness export", description="Merge the run's adapter into its base "
                      "model and write safetensors that transformers and vLLM load without "
                      "peft.")  # fmt: skip
     parser.add_argument("run_dir", type=Path, help="run directory with a trained adapter")
