@@ -3,7 +3,9 @@
 Ours is the shipped command on shipped defaults plus model, data and batch; TRL runs in an
 environment of its own. Both read the documents of one token file, packed into rows of 512, four
 rows a step, documents isolated, LoRA of rank 16 on all linear layers, bfloat16 with float32 adapter
-weights. Runs alternate; the first two steps of each warm up. The last line is one JSON object.
+weights. Runs alternate; the first two steps of each warm up. TRL packs and orders the documents
+itself, except in one more run, which is given our rows in our order: its losses stand beside ours
+step by step. The last line is one JSON object.
 
     scripts/bench/training.py --qmsum ../shared/data/qmsum [--quick] [--peer-python PYTHON]
 """
@@ -58,7 +60,8 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     python = arguments.peer_python or peer_environment(arguments.work / "peer")
     config = settings(arguments)
-    tokens, data = token_file(config, arguments.work / "tokens.npz")
+    tokens, data = token_file(config, arguments.work / "tokens.npz",
+                              WARM + arguments.steps)  # fmt: skip
     print(f"token file {tokens['sha256'][:16]}: {tokens['documents']} documents, "
           f"{tokens['tokens']} tokens; packed fill {tokens['fill']:.4f}", flush=True)  # fmt: skip
     peers, ours = [], []
@@ -68,9 +71,14 @@ def main() -> None:
         print(line("TRL packed", peers[-1]), line("ours", ours[-1]), sep="\n", flush=True)
     padded = peer(python, config, arguments, ("--padded",))
     print(line("TRL padded", padded), flush=True)
+    same = peer(python, config, arguments, ("--laid-out",))
+    print(line("TRL, our rows", same), flush=True)
     found = {
         "token_file_sha256": tokens["sha256"], **summary(ours, peers, "eager"),
         "peer_padded_tokens_per_second": round(padded["speed"], 1),
+        "peer_our_rows_tokens_per_second": round(same["speed"], 1),
+        "losses": [round(loss, 4) for loss in ours[-1]["losses"]],
+        "peer_losses_on_our_rows": [round(loss, 4) for loss in same["losses"]],
         **compiled(python, config, arguments, data, peers),
     }  # fmt: skip
     print(json.dumps(found))
@@ -93,20 +101,24 @@ def settings(arguments: argparse.Namespace) -> Config:
     config = Config()
     config.data.source, config.data.root = "qmsum", str(arguments.qmsum)
     config.data.work = str(arguments.work / "data")
-    config.corpus.row_tokens = LENGTH
+    config.corpus.row_tokens, config.train.batch_rows = LENGTH, ROWS
     config.model.cache = os.environ.get("HARNESS_CACHE", ".harness/models")
     return config
 
 
-def token_file(config: Config, path: Path) -> tuple[dict[str, Any], MeetingData]:
-    """Write the documents of the gated corpus, canaries and all, as both sides read them."""
+def token_file(config: Config, path: Path, steps: int) -> tuple[dict[str, Any], MeetingData]:
+    """Write the documents of the gated corpus, canaries and all, as both sides read them, and the
+    rows of our first steps."""
     loaded = base.load(config.model)
     data = MeetingData(gate.admit(prepare(config.data), config, datetime.now(UTC)),
                        loaded.tokenizer, config)  # fmt: skip
     documents = data.steps.documents
     lengths = np.array([len(document) for document in documents])
     ids = np.concatenate([document.ids for document in documents])
-    np.savez(path, ids=ids, lengths=lengths)
+    place = {id(document): number for number, document in enumerate(documents)}
+    rows = [row for step in range(min(steps, len(data.steps))) for row in data.steps[step]]
+    np.savez(path, ids=ids, lengths=lengths, in_row=[len(row) for row in rows],
+             order=[place[id(document)] for row in rows for document in row])  # fmt: skip
     digest = hashlib.sha256(ids.tobytes() + lengths.tobytes()).hexdigest()
     fill = float(lengths.sum() / (LENGTH * len(data.steps.rows)))
     return {"sha256": digest, "documents": len(documents), "tokens": int(lengths.sum()),
@@ -117,7 +129,7 @@ def mine(
     arguments: argparse.Namespace, number: int, data: MeetingData, more: tuple[str, ...]
 ) -> dict[str, Any]:
     """One run of the shipped command, stopped by a signal when its steps are made."""
-    run_dir = arguments.work / f"ours-{'-'.join((*more, str(number), stamp()))}"
+    run_dir = arguments.work / f"ours-{number}-{stamp()}"
     words = [
         sys.executable, "-m", "harness.cli", "train", "data=qmsum", f"data.root={arguments.qmsum}",
         f"data.work={arguments.work / 'data'}", f"corpus.row_tokens={LENGTH}", "train.epochs=1",
@@ -202,10 +214,6 @@ def summary(ours: list[Any], peers: list[Any], name: str) -> dict[str, Any]:
         "peak_memory_ratio": round(memory, 3),
         "gemm_share": round(statistics.median(run["mfu"] for run in ours), 4),
         "gemm_peak_tflops": round(peak / 1e12, 4),
-        "loss_after_steps": ours[-1]["losses"][-1],
-        "peer_loss_after_steps": peers[-1]["losses"][-1],
-        "loss_mean": round(statistics.mean(ours[-1]["losses"]), 4),
-        "peer_loss_mean": round(statistics.mean(peers[-1]["losses"]), 4),
     }  # fmt: skip
 
 

@@ -33,12 +33,18 @@ class Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-def dataset(path: str) -> Dataset:
-    """Documents of the token file, in its order."""
+def dataset(path: str, laid_out: bool) -> Dataset:
+    """Documents of the token file, in its order; or the rows that it lays them out in."""
     held = np.load(path)
     cuts = np.cumsum(held["lengths"])[:-1]
-    rows = [[int(i) for i in part] for part in np.split(held["ids"], cuts)]
-    return Dataset.from_dict({"input_ids": rows})
+    documents = [[int(i) for i in part] for part in np.split(held["ids"], cuts)]
+    if not laid_out:
+        return Dataset.from_dict({"input_ids": documents})
+    rows = np.split(held["order"], np.cumsum(held["in_row"])[:-1])
+    return Dataset.from_dict({
+        "input_ids": [[token for i in row for token in documents[i]] for row in rows],
+        "seq_lengths": [[len(documents[i]) for i in row] for row in rows],
+    })  # fmt: skip
 
 
 def main() -> None:
@@ -53,6 +59,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--padded", action="store_true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--laid-out", action="store_true", help="rows and their order are given")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.bfloat16)
@@ -61,14 +68,18 @@ def main() -> None:
     settings = SFTConfig(
         output_dir=arguments.out, max_steps=arguments.steps, logging_steps=1, save_strategy="no",
         per_device_train_batch_size=arguments.rows, gradient_accumulation_steps=1, bf16=True,
-        max_length=arguments.length, packing=not arguments.padded, learning_rate=arguments.lr,
+        max_length=None if arguments.laid_out else arguments.length,
+        packing=not arguments.padded and not arguments.laid_out, padding_free=arguments.laid_out,
+        train_sampling_strategy="sequential" if arguments.laid_out else "random",
+        shuffle_dataset=False, learning_rate=arguments.lr,
         gradient_checkpointing=False, torch_compile=arguments.compile, report_to="none",
         lr_scheduler_type="constant", warmup_steps=0, use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=0, disable_tqdm=True, optim="adamw_torch_fused", max_grad_norm=1.0,
     )  # fmt: skip
     clock = Clock()
     trainer = SFTTrainer(
-        model=model, args=settings, train_dataset=dataset(arguments.tokens), peft_config=lora,
+        model=model, args=settings, train_dataset=dataset(arguments.tokens, arguments.laid_out),
+        peft_config=lora,
         processing_class=AutoTokenizer.from_pretrained(arguments.model), callbacks=[clock],
     )  # fmt: skip
     counts: list[int] = []
