@@ -76,3 +76,21 @@ def test_a_missing_adapter_and_unknown_targets_are_refused(tmp_path: Path) -> No
     config.lora.targets = "no_such_module"
     with pytest.raises(Refused, match=r"LORA_TARGETS.*lora\.targets"):
         adapter.attach(loaded, config.lora, seed=0)
+
+
+def test_rows_are_laid_end_to_end_for_an_attention_that_knows_one_row_only(
+    model: PeftModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = torch.tensor([[1, 30, 40, 1, 50], [1, 60, 70, 80, 90]])
+    positions = torch.tensor([[0, 1, 2, 0, 1], [0, 1, 2, 3, 4]])
+    shapes = []
+    adapter.embeddings(model).register_forward_pre_hook(
+        lambda _, given: shapes.append(tuple(given[0].shape))
+    )
+    model.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        expected = adapter.hidden_states(model, ids, positions)
+        monkeypatch.setattr(adapter, "_IN_ONE_ROW", ("sdpa",))
+        found = adapter.hidden_states(model, ids, positions)
+    assert shapes == [(2, 5), (1, 10)]
+    assert torch.allclose(found, expected, atol=1e-5)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GraniteConfig, GraniteForCausalLM
+from transformers import GraniteConfig, GraniteForCausalLM, PhiConfig, PhiForCausalLM
 
 from factories import tiny_config
 from harness.config import Model
+from harness.digest import sha256_file
 from harness.errors import Refused
 from harness.models import base
-from harness.rundir import write_json
+from harness.rundir import read_json, write_json
 
 
 def test_tiny_is_the_same_each_time_and_frozen() -> None:
@@ -62,6 +63,58 @@ def test_scaled_logits_are_refused(tmp_path: Path) -> None:
     settings.logits_scaling = 1.0
     GraniteForCausalLM(settings).save_pretrained(tmp_path)
     assert base.load(Model(source="hub", name=str(tmp_path), dtype="float32"))
+
+
+def test_a_bias_of_the_head_is_refused(tmp_path: Path) -> None:
+    """As Phi has one: loss would leave it out."""
+    tiny = base.load(tiny_config().model)
+    settings = PhiConfig(
+        vocab_size=tiny.tokenizer.size, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2,
+    )  # fmt: skip
+    tiny.tokenizer.backend.save_pretrained(tmp_path)
+    model = PhiForCausalLM(settings)
+    assert isinstance(model.lm_head.bias, torch.Tensor)
+    torch.nn.init.ones_(model.lm_head.bias)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(Refused, match="MODEL_HEAD"):
+        base.load(Model(source="hub", name=str(tmp_path), dtype="float32"))
+
+
+def test_a_model_in_a_folder_is_known_by_its_weights(tmp_path: Path) -> None:
+    tiny = base.load(tiny_config().model)
+    tiny.tokenizer.backend.save_pretrained(tmp_path)
+    tiny.model.save_pretrained(tmp_path)
+    named = Model(source="hub", name=str(tmp_path), dtype="float32")
+    assert base.load(named).sha256 == sha256_file(tmp_path / "model.safetensors")
+    next(tiny.model.parameters()).data[0, 0] += 1
+    tiny.model.save_pretrained(tmp_path)
+    assert base.load(named).sha256 == sha256_file(tmp_path / "model.safetensors")
+
+
+def test_two_that_convert_at_once_and_one_that_was_killed_leave_a_whole_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes second finds the first one's, and half a folder is not in the way."""
+    folder = tmp_path / "smollm2-135m"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"half")
+    tiny = base.load(tiny_config().model)
+    nested = []
+
+    def converted(*_: object, **__: object) -> object:
+        if not nested:  # another process converts meanwhile
+            nested.append(1)
+            base._convert_smollm2(folder)
+        return tiny.model
+
+    monkeypatch.setattr(base.AutoModelForCausalLM, "from_pretrained", converted)
+    monkeypatch.setattr(base.AutoTokenizer, "from_pretrained", lambda *_, **__: (
+        tiny.tokenizer.backend))  # fmt: skip
+    base._convert_smollm2(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["smollm2-135m"]
+    recorded = read_json(folder / "SOURCE.json")
+    assert recorded["safetensors_sha256"] == sha256_file(folder / "model.safetensors")
 
 
 def test_a_changed_cache_is_refused(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from harness.errors import Refused
 from harness.models import adapter, base, shards
 from harness.models.export import export
 from harness.models.merging import Change
-from harness.models.shards import Entry
+from harness.models.shards import Entry, weights_digest
 
 IDS = torch.tensor([[1, 30, 40, 50, 60, 70, 80, 90]])
 Lora = dict[str, Any]
@@ -270,6 +270,32 @@ def test_a_base_of_the_hub_is_read_at_its_commit(
     large.write_bytes(large.read_bytes()[:-1] + b"\x01")
     with pytest.raises(Refused, match="TRAINING_DIFFERS"):
         export(tmp_path, tmp_path / "other")
+
+
+@pytest.mark.parametrize("shards", ["1GB", "100KB"])
+def test_a_base_in_a_folder_is_known_by_the_digest_of_its_weights(
+    shards: str, tmp_path: Path
+) -> None:
+    folder, config = tmp_path / "saved", tiny_config()
+    model().save_pretrained(folder, max_shard_size=shards)
+    assert (folder / "model.safetensors").exists() is (shards == "1GB")
+    config.model.source, config.model.name = "hub", str(folder)
+    trained(tmp_path, model())
+    recorded(tmp_path, config, weights_digest(folder))
+    export(tmp_path, tmp_path / "dst", dtype="float32")
+    large = max(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    large.write_bytes(large.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(Refused, match="TRAINING_DIFFERS"):
+        export(tmp_path, tmp_path / "other")
+
+
+def test_an_adapter_of_a_four_bit_base_is_not_merged_into_another(tmp_path: Path) -> None:
+    config = tiny_config()
+    config.model.quantization = "nf4"
+    trained(tmp_path, model())
+    recorded(tmp_path, config, "0" * 64)
+    with pytest.raises(Refused, match=r"ADAPTER_UNMERGEABLE.*model\.quantization"):
+        export(tmp_path, tmp_path / "dst")
 
 
 @pytest.mark.parametrize(

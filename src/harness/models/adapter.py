@@ -15,6 +15,9 @@ from harness.models import attention
 from harness.models.base import Base
 from harness.models.product import compute_adapted_products
 
+# for these transformers finds documents in one row only; in several they would see each other
+_IN_ONE_ROW = ("flash_attention_2",)
+
 
 def attach(base: Base, lora: Lora, seed: int) -> PeftModel:
     """Put a fresh LoRA adapter (Hu et al. 2021) on the base; its weights are float32.
@@ -22,8 +25,7 @@ def attach(base: Base, lora: Lora, seed: int) -> PeftModel:
     The whole is in train mode: the dropout of base and adapter is on from the first step.
 
     Raises:
-        Refused: ``LORA_TARGETS`` when no module has the name asked for; ``LORA_KIND`` for a kind
-            that the base's layers cannot have.
+        Refused: ``LORA_TARGETS`` when no module has the name asked for.
     """
     targets = lora.targets if lora.targets == "all-linear" else lora.targets.split(",")
     settings = LoraConfig(
@@ -119,6 +121,9 @@ def hidden_states(
         more["document_starts"] = (
             attention.document_starts(position_ids) if starts is None else starts
         )
+    shape = input_ids.shape
+    if model.config._attn_implementation in _IN_ONE_ROW:
+        input_ids, position_ids = input_ids.view(1, -1), position_ids.view(1, -1)
     out = backbone(model)(input_ids=input_ids, position_ids=position_ids, use_cache=False, **more)
     states: Tensor = out.last_hidden_state
-    return states
+    return states.view(*shape, -1)

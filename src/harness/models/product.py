@@ -38,18 +38,24 @@ class _AdaptedProduct(Function):
         return to_x, None, None, to_a, to_b, None
 
 
+def _for_compiler(
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+) -> Tensor:
+    """The same by plain operators, whose gradients the compiler knows.
+
+    That of torch 2.11 was seen to lose those of :class:`_AdaptedProduct` on a GPU without a word.
+    """
+    inner = x @ a.to(x.dtype).T
+    return torch.addmm(nn.functional.linear(x, weight, bias), inner, (b * scale).to(x.dtype).T)
+
+
 class FrozenBaseLinear(Linear):  # type: ignore[misc]  # PEFT has no types
     """PEFT's LoRA layer with its product computed by :class:`_AdaptedProduct` where that is it."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """As PEFT's; dropout, variants, merged and switched-off adapters are left to PEFT.
-
-        So is a compiled layer: the compiler fuses PEFT's passes by itself, and that of torch 2.11
-        was seen to lose this product's gradient on a GPU without a word.
-        """
+        """As PEFT's; dropout, variants, merged and switched-off adapters are left to PEFT."""
         names = self.active_adapters
-        unusual = self.disable_adapters or self.merged or args or kwargs or len(names) != 1
-        if unusual or torch.compiler.is_compiling():
+        if self.disable_adapters or self.merged or args or kwargs or len(names) != 1:
             return cast(Tensor, super().forward(x, *args, **kwargs))
         base, (name,) = self.get_base_layer(), names
         dropout = self.lora_dropout[name]
@@ -59,7 +65,8 @@ class FrozenBaseLinear(Linear):  # type: ignore[misc]  # PEFT has no types
         if not plain or not idle or name in self.lora_variant or x.dtype != base.weight.dtype:
             return cast(Tensor, super().forward(x))
         flat = x.reshape(-1, x.shape[-1])
-        out: Tensor = _AdaptedProduct.apply(  # type: ignore[no-untyped-call]
+        product = _for_compiler if torch.compiler.is_compiling() else _AdaptedProduct.apply
+        out: Tensor = product(
             flat, base.weight, base.bias, a.weight, b.weight, float(self.scaling[name])
         )
         return out.view(*x.shape[:-1], -1)

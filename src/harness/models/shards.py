@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from harness.digest import digest_of, sha256_file
 from harness.errors import Refused
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -113,6 +114,21 @@ def weight_files(folder: Path) -> dict[Path, set[str] | None]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise _unreadable(folder / INDEX) from None
     return files
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of a model folder's weights: of the one file, or of a list of files and digests.
+
+    Raises:
+        Refused: as :func:`weight_files`; ``WEIGHTS_UNREADABLE``.
+    """
+    digests = {}
+    for path in weight_files(folder):
+        try:
+            digests[path.name] = sha256_file(path)
+        except OSError:
+            raise _unreadable(path) from None
+    return digests[WEIGHTS] if len(digests) == 1 and WEIGHTS in digests else digest_of(digests)
 
 
 def arrange(entries: Sequence[Entry], limit: int) -> list[list[Entry]]:
