@@ -33,7 +33,7 @@ demo-noninterference: $(READY)  ## Show that deleting denied content leaves the 
 	@$(BIN)/python scripts/noninterference.py runs/noninterference train.epochs=1 $(ARGS)
 
 test: $(READY)  ## Run the tests that need neither minutes nor SLURM
-	@$(BIN)/python -m pytest -q -m "not slow and not slurm" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not slurm" $(ARGS)
 
 test-slow: $(READY)  ## Run the tests that take minutes or the real base model
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)

@@ -195,3 +195,22 @@ def test_a_task_on_pairs_asks_for_all_that_it_needs(change: str, key: str) -> No
     with pytest.raises(UsageError, match="CONFIG_VALUE") as caught:
         check(composed("run", *needed, change))
     assert caught.value.where == key
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [({"privacy.epsilon": 2.0, "corpus.repeated": 20}, "corpus.repeated"),
+     ({"privacy.noise": 1.0, "corpus.repeated": 20}, "corpus.repeated"),
+     ({"privacy.epsilon": 2.0, "privacy.noise": 1.0}, "privacy.noise"),
+     ({"model.quantization": "nf4", "train.strategy": "fsdp2"}, "train.strategy")],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused(values: dict[str, Any], key: str) -> None:
+    """Masks of one document that depend on another would be more than its clipped gradient."""
+    config = Config()
+    for name, value in values.items():
+        group, _, last = name.rpartition(".")
+        setattr(getattr(config, group), last, value)
+        if name != key:
+            check(config)
+    with pytest.raises(UsageError, match=rf"CONFIG_VALUE.*{key}"):
+        check(config)

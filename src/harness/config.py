@@ -228,7 +228,7 @@ class Privacy:
     Attributes:
         epsilon: bound to keep over the whole training; the noise follows from it.
         noise: noise multiplier, instead of ``epsilon``.
-        delta: of the bound; below one over the number of documents.
+        delta: of the bound; must be below one over the number of documents.
         clip: L2 bound of one document's gradient.
     """
 
@@ -417,6 +417,13 @@ def _check_whole_numbers(flat: dict[str, Any]) -> None:
     if flat["corpus.goldfish"] == 1:
         raise UsageError("CONFIG_VALUE", "no token would have a loss", "corpus.goldfish",
                          "4 leaves out a quarter")  # fmt: skip
+    if flat["model.quantization"] != "none" and flat["train.strategy"] == "fsdp2":
+        raise UsageError("CONFIG_VALUE", "a 4-bit base cannot be shared out", "train.strategy",
+                         "take ddp")  # fmt: skip
+    if (flat["privacy.epsilon"] or flat["privacy.noise"]) and flat["corpus.repeated"]:
+        raise UsageError("CONFIG_VALUE", "what one document says would decide what others teach, "
+                         "which privacy.* does not bound", "corpus.repeated",
+                         "set it to 0")  # fmt: skip
     if flat["privacy.epsilon"] and flat["privacy.noise"]:
         raise UsageError("CONFIG_VALUE", "the noise follows from privacy.epsilon",
                          "privacy.noise", "set one of the two")  # fmt: skip

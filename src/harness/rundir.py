@@ -320,8 +320,10 @@ class RunDir:
 
     def _is_free(self, stage: str, state: dict[str, Any]) -> bool:
         """Whether nothing of a stage is there that other settings could not continue."""
-        resumable = stage == "train" and any(self.path.glob("checkpoints/step-*"))
-        return bool(state["status"] == "refused") and not resumable
+        if stage == "train" and any(self.path.glob("checkpoints/step-*")):
+            return False
+        ended = ("refused", "failed") if stage == "train" else ("refused",)
+        return state["status"] in ended
 
     def _claims(self) -> Path:
         folder = self.file("logs", "claims")

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from harness import cli
+from harness.consent.gate import Withdrawn
 
 Plan = dict[str, Any]
 Function = Callable[..., Any]
@@ -71,13 +72,20 @@ def cramp(plan: Plan) -> None:
     torch.empty(2**30)
 
 
+def withdraw(plan: Plan) -> None:
+    """What the gate raises where something that is trained on was withdrawn meanwhile."""
+    error = Withdrawn("WITHDRAWN_MEANWHILE", "withdrawn")
+    error.restart = True
+    raise error
+
+
 def spoil(plan: Plan) -> None:
     """Nothing before the call; what it returns is no number."""
 
 
 FAULTS = {
     "send": send, "fill": fill, "limit": limit, "lock": lock, "vanish": vanish,
-    "starve": starve, "cramp": cramp, "spoil": spoil,
+    "starve": starve, "cramp": cramp, "spoil": spoil, "withdraw": withdraw,
 }  # fmt: skip
 
 
@@ -129,6 +137,7 @@ def places() -> dict[str, tuple[Any, str]]:
         "evaluate": (module.LoraModule, "evaluate"),
         "metrics": (recorder.Recorder, "_write"),
         "save": (recorder.Recorder, "save"),
+        "permission": (recorder.Guard, "before_saving"),
         "publish": (fit, "publish"),
         "adapter": (publishing, "_save_adapter"),
     }

@@ -129,6 +129,21 @@ def test_a_lost_process_ends_all(
     assert ends(run_dir) == ends(undisturbed(kind))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_processes_begin_again_together_without_what_is_withdrawn(
+    command: Command, undisturbed: Undisturbed, tmp_path: Path, kind: str
+) -> None:
+    """Whoever the others were started for begins anew with others, and nothing is left between."""
+    run_dir = with_key_of(undisturbed(kind), tmp_path / "run")
+    withdrawn = {"moment": "permission", "call": 2, "fault": "withdraw"}
+    outcome = command.faulty(withdrawn, run_dir, *KINDS[kind])
+    assert outcome.code == 0, outcome.err
+    assert "starting again without it" in outcome.out
+    assert ends(run_dir) == ends(undisturbed(kind))
+    assert nobody_is_left(run_dir)
+
+
 def test_killed_between_two_passes_it_goes_on_and_defects_of_a_resume_show(
     command: Command, undisturbed: Undisturbed, run_dir: Path, tmp_path: Path
 ) -> None:

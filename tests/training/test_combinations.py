@@ -17,6 +17,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "epsilon": (0.0, 8.0), "micro_rows": (0, 1),
     "checkpointing": (False, True), "dtype": ("float32", "bfloat16"), "resumed": (False, True),
 }  # fmt: skip
+REFUSED = {("repeated", 20), ("epsilon", 8.0)}  # together: see test_config.py
 Pair = tuple[tuple[str, Any], tuple[str, Any]]
 
 
@@ -31,6 +32,7 @@ def covering(factors: dict[str, tuple[Any, ...]], tries: int = 50) -> list[Row]:
         pair
         for one, two in itertools.combinations(factors, 2)
         for pair in itertools.product(*([(name, v) for v in factors[name]] for name in (one, two)))
+        if set(pair) != REFUSED
     }
     while left:
         found = [filled(factors, left, draw) for _ in range(tries)]
@@ -45,6 +47,7 @@ def filled(factors: dict[str, tuple[Any, ...]], left: set[Pair], draw: random.Ra
     for name in draw.sample([*factors], len(factors)):
         if name not in row:
             options = [in_order(factors, row | {name: value}) for value in factors[name]]
+            options = [option for option in options if not option.items() >= REFUSED]
             row = max(options, key=lambda option: len(left & pairs_of(option)))
     return in_order(factors, row)
 
@@ -63,7 +66,7 @@ def named(row: Row) -> str:
 def test_every_two_values_meet() -> None:
     met = set().union(*map(pairs_of, ROWS))
     wanted = sum(len(a) * len(b) for a, b in itertools.combinations(FACTORS.values(), 2))
-    assert len(met) == wanted
+    assert len(met) == wanted - 1
     assert len(ROWS) < 15
 
 
@@ -92,13 +95,14 @@ def test_processes_that_hold_a_share_of_the_base_wait_for_each_other_in_vain_now
 ) -> None:
     """In private training some hold a document more than others, or one without any loss."""
     masked: Row = {"kind": "lora", "task": "sft", "strategy": "fsdp2", "goldfish": 4,
-                   "repeated": 20, "epsilon": 8.0, "micro_rows": 0, "checkpointing": False,
+                   "repeated": 0, "epsilon": 8.0, "micro_rows": 0, "checkpointing": False,
                    "dtype": "float32", "resumed": False, "compile": "off"}  # fmt: skip
     check(masked, tmp_path)
 
 
 ALL = FACTORS | {"strategy": ("single", "ddp", "fsdp2")}
-COMPILED = [{name: values[n % len(values)] for name, values in ALL.items()} for n in range(3)]
+COMPILED = [{name: values[n % len(values)] for name, values in ALL.items()}
+            | {"repeated": 20 * (n == 2)} for n in range(3)]  # fmt: skip
 
 
 @pytest.mark.slow

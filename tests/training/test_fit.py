@@ -1,29 +1,39 @@
 """The train stage refuses to publish what the receipt does not vouch for."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 
 from factories import admitted, tiny_config
+from harness.config import Train
 from harness.consent.gate import Withdrawn
 from harness.corpus import datamodule
 from harness.corpus.datamodule import Batch, MeetingData
 from harness.corpus.documents import Document
-from harness.errors import Refused
+from harness.errors import Refused, UsageError
 from harness.rundir import RunDir
 from harness.training import fit
+from harness.training.checkpoint import (
+    TrainState,
+    load_checkpoint,
+    random_states,
+    save_checkpoint,
+)
+from harness.training.module import LoraModule
+from harness.training.recorder import Recorder
 
 
 def trained(
     folder: Path, monkeypatch: pytest.MonkeyPatch, check: Callable[..., None] | None = None,
-    noise: float = 0.0,
+    noise: float = 0.0, delta: float = 1e-5,
 ) -> RunDir:  # fmt: skip
     config = tiny_config(epochs=1)
-    config.privacy.noise = noise
+    config.privacy.noise, config.privacy.delta = noise, delta
     monkeypatch.setattr(fit, "prepare", lambda data: None)
     monkeypatch.setattr(fit.gate, "check_withdrawals", check or (lambda *_: None))
     monkeypatch.setattr(fit.gate, "admit", lambda *_: admitted())
@@ -124,3 +134,82 @@ def test_a_private_step_that_draws_nothing_is_made_all_the_same(
     receipt = json.loads((run.path / "train" / "receipt.json").read_text())
     assert receipt["privacy"]["steps"] == len(lines)
     assert receipt["equal"] is True
+
+
+def test_a_private_training_that_begins_again_has_other_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same noise on other documents would show the difference between them."""
+    keys: list[bytes] = []
+
+    def check(*_: object) -> None:
+        keys.append((tmp_path / "private" / "noise.key").read_bytes())
+        if len(keys) == 2:
+            error = Withdrawn("WITHDRAWN_MEANWHILE", "withdrawn")
+            error.restart = True
+            raise error
+
+    trained(tmp_path, monkeypatch, check, noise=1.0)
+    assert len(set(keys[:2])) == 1
+    assert len(keys) > 2
+    assert len(set(keys)) == 2
+
+
+def test_a_delta_that_promises_nothing_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=r"PRIVACY_VALUE.*1 / documents.*privacy\.delta"):
+        trained(tmp_path, monkeypatch, noise=1.0, delta=0.5)
+    assert not (tmp_path / "train" / "metrics.jsonl").exists()
+
+
+def test_a_restart_that_is_killed_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LATEST goes first: no half removed folder is a checkpoint that cannot be read."""
+    run = RunDir(tmp_path, tiny_config())
+    folder = run.file("checkpoints")
+    save_checkpoint(folder, TrainState(step=3), dict(random_tensors()), [b"1" * 32])
+
+    def killed(path: Path) -> None:
+        next(path.glob("observed-*")).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit._begin_again(run)
+    assert load_checkpoint(folder) is None
+
+
+def random_tensors() -> Iterator[tuple[str, torch.Tensor]]:
+    for name, value in random_states().items():
+        yield f"random.0.{name}", value
+
+
+def test_threads_are_what_the_state_says_whatever_lightning_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several processes Lightning sets them anew, after the state is made."""
+    seen, honest, before = [], Recorder.on_train_start, torch.get_num_threads()
+
+    def start(self: Recorder, trainer: Trainer, module: LoraModule) -> None:
+        torch.set_num_threads(3)
+        honest(self, trainer, module)
+        seen.append((torch.get_num_threads(), self.state.machine["threads"]))
+
+    monkeypatch.setattr(Recorder, "on_train_start", start)
+    try:
+        trained(tmp_path, monkeypatch)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [(1, 1)]
+
+
+def test_processes_share_the_threads_of_their_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "OWN_THREADS", 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert fit._threads(Train(devices=2)) == 4
+    assert fit._threads(Train(devices=16)) == 1
+    assert fit._threads(Train(devices=2, threads=3)) == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert fit._threads(Train(devices=2)) == 8

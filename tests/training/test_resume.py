@@ -20,7 +20,7 @@ def folder(run: RunDir) -> Path:
 
 def saved(run: RunDir, state: TrainState) -> None:
     states = {f"random.0.{name}": value for name, value in random_states().items()}
-    save_checkpoint(folder(run), state, states, set())
+    save_checkpoint(folder(run), state, states, [])
 
 
 @pytest.mark.parametrize("restarts", [False, True])
@@ -33,8 +33,8 @@ def test_a_checkpoint_of_other_turns_is_not_continued(restarts: bool, tmp_path: 
         resume(folder(run), begun, authority, True)
     assert caught.value.restart is restarts
     fit._begin_again(run)
-    state, tensors, seen = resume(folder(run), begun, authority, True)
-    assert (state.step, tensors, seen) == (0, {}, set())
+    state, tensors, leaves = resume(folder(run), begun, authority, True)
+    assert (state.step, tensors, leaves) == (0, {}, [])
 
 
 def test_a_checkpoint_of_another_plan_is_not_continued(tmp_path: Path) -> None:

@@ -124,6 +124,7 @@ class Observer:
         seen: leaves from before a resume.
 
     Attributes:
+        seen: leaves so far.
         tokens: that entered, beginning-of-text tokens included and padding not.
     """
 
@@ -131,8 +132,28 @@ class Observer:
         self, committer: Committer, bos_id: int, pad_id: int, seen: Iterable[bytes] = ()
     ) -> None:
         self._committer, self._bos_id, self._pad_id = committer, bos_id, pad_id
-        self.seen = set(seen)
+        self._fresh = list(seen)  # whoever saves begins anew with all of them
+        self.seen = set(self._fresh)
         self.tokens = 0
+
+    def take(self) -> list[bytes]:
+        """Leaves that are new since the last time, in the order in which they were met.
+
+        The first time, those from before a resume are new, too.
+        """
+        taken, self._fresh = self._fresh, []
+        return taken
+
+    def learn(self, leaves: Iterable[bytes]) -> list[bytes]:
+        """Count what another process of the training observed; gives what was not known here."""
+        unknown = [leaf for leaf in dict.fromkeys(leaves) if leaf not in self.seen]
+        self.seen.update(unknown)
+        return unknown
+
+    def _add(self, leaf: bytes) -> None:
+        if leaf not in self.seen:
+            self.seen.add(leaf)
+            self._fresh.append(leaf)
 
     def observe(
         self, input_ids: NDArray[Any], rows: Sequence[Sequence[tuple[int, int, Span]]]
@@ -147,7 +168,7 @@ class Observer:
             explained = np.zeros(len(row), dtype=bool)
             starts = np.zeros(len(row), dtype=bool)
             for start, end, span in spans:
-                self.seen.add(self._committer.turn(span, row[start:end]))
+                self._add(self._committer.turn(span, row[start:end]))
                 explained[start:end] = True
                 starts[start - 1] |= span.start == 1
             self.tokens += int(explained.sum() + starts.sum())
@@ -160,7 +181,7 @@ class Observer:
         stray = row[~explained & ~structural]
         if len(stray):
             span = Span("", "unexplained", 0, 0, len(stray))
-            self.seen.add(self._committer.turn(span, stray))
+            self._add(self._committer.turn(span, stray))
 
 
 KeptOut = dict[str, tuple[tuple[str, str], ...]]

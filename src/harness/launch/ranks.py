@@ -9,30 +9,37 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import UsageError
 
 FOLLOWER = ("-m", "harness.cli", "follow")
+STARTED = "HARNESS_STARTED"  # set where rank 0 started a process
 PATIENCE = 30.0  # seconds that followers have to end after rank 0 did
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Attributes: rank: of this process; processes: that share the training."""
+    """Attributes: rank: of this process; processes: that share the training; local: number of
+    this process among those of its machine, and of its device; alive: whether all that this one
+    has started still run."""
 
     rank: int = 0
     processes: int = 1
+    local: int = 0
+    alive: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
 def ranks() -> Ranks:
     """What the environment says; one process where it says nothing."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]),
+                     int(os.environ.get("LOCAL_RANK", "0")))  # fmt: skip
     if "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        return Ranks(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_STEP_NUM_TASKS"]))
+        return Ranks(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_STEP_NUM_TASKS"]),
+                     int(os.environ.get("SLURM_LOCALID", "0")))  # fmt: skip
     return Ranks()
 
 
@@ -58,7 +65,7 @@ def together(processes: int, run_dir: Path) -> Iterator[Ranks]:
                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}  # fmt: skip
     followers = [_start(rank, run_dir) for rank in range(1, processes)]
     try:
-        yield Ranks(0, processes)
+        yield Ranks(0, processes, 0, lambda: all(each.poll() is None for each in followers))
         for follower in followers:
             with contextlib.suppress(subprocess.TimeoutExpired):  # it has given all it had to give
                 follower.wait(PATIENCE)
@@ -72,7 +79,7 @@ def together(processes: int, run_dir: Path) -> Iterator[Ranks]:
 def _start(rank: int, run_dir: Path) -> subprocess.Popen[bytes]:
     log = run_dir / "logs" / f"rank-{rank}.log"
     log.parent.mkdir(exist_ok=True)
-    place = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), STARTED: "1"}
     with log.open("ab") as file:
         return subprocess.Popen([sys.executable, *FOLLOWER, str(run_dir)],
                                 env=os.environ | place, stdin=subprocess.DEVNULL, stdout=file,

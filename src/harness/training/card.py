@@ -11,7 +11,7 @@ tags: [lora, meetings, consent-gated]
 
 # LoRA adapter, trained on consented meetings
 
-Base model: {base} (weights SHA-256 `{base_sha256}`).
+Base model: {base} (SHA-256 of its weights, or commit of the hub: `{base_sha256}`).
 LoRA rank {r}, alpha {alpha}, targets {targets}; {passes} epochs at peak learning rate {lr}.
 
 ```python

@@ -4,11 +4,11 @@ import errno
 import json
 import os
 import random
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
@@ -17,6 +17,8 @@ from harness.digest import sha256_hex
 from harness.errors import Refused, Unwritable
 from harness.models.base import Base
 from harness.rundir import clear_leftovers, read_json, write_bytes, write_json
+from harness.training import observed
+from harness.training.observed import Observed
 
 LATEST = "LATEST.json"
 
@@ -35,6 +37,7 @@ class TrainState:
         plan: digest of documents, masks, canaries, packing and order.
         epochs: manifest epochs under which the training ran.
         machine: what bits depend on, see :func:`machine`.
+        observed: what the receipt's observer has seen, as this process has written it.
     """
 
     step: int = 0
@@ -46,6 +49,7 @@ class TrainState:
     train_root: str = ""
     epochs: list[int] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
+    observed: Observed = field(default_factory=Observed)
 
 
 def machine(device: torch.device, base: Base, compiled: bool, processes: int) -> dict[str, Any]:
@@ -65,33 +69,32 @@ def machine(device: torch.device, base: Base, compiled: bool, processes: int) ->
 
 
 def save_checkpoint(
-    folder: Path, state: TrainState, tensors: dict[str, Tensor], seen: set[bytes]
+    folder: Path, state: TrainState, tensors: dict[str, Tensor], leaves: Sequence[bytes]
 ) -> None:
     """Write a checkpoint whole, point LATEST at it, and drop all but it and the one before.
 
     Args:
         folder: ``checkpoints/``.
-        state: of the training.
+        state: of the training; learns what is observed.
         tensors: adapter and optimiser tensors, and ``random.RANK.*`` states of every process.
-        seen: leaves that the receipt's observer collected.
+        leaves: that the receipt's observer has met since this process last saved.
 
     Raises:
         Unwritable: ``CHECKPOINT_UNWRITABLE`` where the disk is full, read-only or gone; what was
             saved before is untouched.
     """
-    leaves = np.frombuffer(b"".join(sorted(seen)), np.uint8).copy()
-    tensors = {**tensors, "receipt.seen": torch.from_numpy(leaves)}
     path = folder / f"step-{state.step:07d}.safetensors"
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = save(contiguous, metadata={"state": json.dumps(asdict(state))})
     try:
         if not folder.is_dir():  # never made again: whoever removed it, removed what it held
             raise FileNotFoundError(errno.ENOENT, "no such folder")
+        state.observed = observed.extend(folder, state.observed, leaves)
+        data = save(contiguous, metadata={"state": json.dumps(asdict(state))})
+        before = read_json(folder / LATEST) if (folder / LATEST).exists() else {}
+        latest = {"file": path.name, "leaves": state.observed.file, "sha256": sha256_hex(data)}
         write_bytes(path, data, mode=0o600)
-        write_json(folder / LATEST, {"file": path.name, "sha256": sha256_hex(data)})
-        for old in sorted(folder.glob("step-*.safetensors"))[:-2]:
-            old.unlink()
-        clear_leftovers(folder)  # of attempts that were killed while they wrote
+        write_json(folder / LATEST, latest)
+        _keep_only(folder, {*before.values(), *latest.values()})
     except OSError as error:
         raise Unwritable(
             "CHECKPOINT_UNWRITABLE", os.strerror(error.errno or errno.EIO),
@@ -102,7 +105,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, rank: int = 0
-) -> tuple[TrainState, dict[str, Tensor], set[bytes]] | None:
+) -> tuple[TrainState, dict[str, Tensor], list[bytes]] | None:
     """The newest whole checkpoint, or None; random states of this process are restored.
 
     Args:
@@ -110,7 +113,8 @@ def load_checkpoint(
         rank: of this process.
 
     Raises:
-        Refused: ``CHECKPOINT_CORRUPT`` when its digest is not the recorded one.
+        Refused: ``CHECKPOINT_CORRUPT`` when a digest is not the recorded one, or another version
+            of the harness wrote it.
     """
     if not (folder / LATEST).exists():
         return None
@@ -121,13 +125,26 @@ def load_checkpoint(
         raise Refused("CHECKPOINT_CORRUPT", "the checkpoint is not the one that was written",
                       path.name, "delete checkpoints/ to start again")  # fmt: skip
     tensors = load(data)  # what was hashed is what is used
-    raw = tensors.pop("receipt.seen").numpy().tobytes()
     states = {name: tensors.pop(name) for name in sorted(tensors) if name.startswith("random.")}
     mine = f"random.{rank}."
     restore_random({n.removeprefix(mine): v for n, v in states.items() if n.startswith(mine)})
     values = json.loads(_header(data)["state"])
+    if values.keys() != {each.name for each in fields(TrainState)}:
+        raise Refused("CHECKPOINT_CORRUPT", "another version of the harness wrote the checkpoint",
+                      path.name, "continue with that version, or delete checkpoints/ to start "
+                      "again")  # fmt: skip
+    leaves = observed.read(folder, Observed(**values.pop("observed")))
     values["evaluations"] = [(int(step), float(loss)) for step, loss in values["evaluations"]]
-    return TrainState(**values), tensors, {raw[i : i + 32] for i in range(0, len(raw), 32)}
+    return TrainState(**values), tensors, leaves
+
+
+def _keep_only(folder: Path, names: set[str]) -> None:
+    """Drop what neither this checkpoint nor the one before names, and what kills left half made."""
+    for pattern in ("step-*.safetensors", observed.PATTERN):
+        for old in folder.glob(pattern):
+            if old.name not in names:
+                old.unlink()
+    clear_leftovers(folder)
 
 
 def _header(data: bytes) -> dict[str, str]:

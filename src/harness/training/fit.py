@@ -1,5 +1,6 @@
 """The train stage: gate again, then adapter, receipt and model card."""
 
+import os
 import shutil
 import sys
 import warnings
@@ -19,7 +20,7 @@ from harness.commitments.receipt import (
     audit_key,
     secret,
 )
-from harness.config import Config
+from harness.config import Config, Train
 from harness.consent import gate
 from harness.consent.capability import Admitted
 from harness.consent.sources import prepare
@@ -31,16 +32,18 @@ from harness.models import adapter, base
 from harness.models.base import Base
 from harness.rundir import Attempt, RunDir, write_json
 from harness.tracking import Tracker
-from harness.training.checkpoint import TrainState, machine
+from harness.training.checkpoint import LATEST, TrainState, machine
 from harness.training.compiling import Choice, Confirm, choose, compile_layers
 from harness.training.memory import memory
 from harness.training.meter import Meter, cost, gemm_peak
 from harness.training.module import LoraModule
 from harness.training.noising import SECRET, Noising, drawing_secret
-from harness.training.peers import company, gather, leave, strategy
+from harness.training.peers import company, exchange, gather, strategy
 from harness.training.publishing import publish
 from harness.training.recorder import Bar, Guard, Log, Recorder
 from harness.training.resume import resume
+
+OWN_THREADS = torch.get_num_threads()  # before any training sets it
 
 
 def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
         try:
             return _run(config, run, attempt)
         except gate.Withdrawn as error:
-            if not error.restart:
+            if not error.restart or ranks().rank > 0:  # rank 0 begins again, with new followers
                 raise
             run.publish(attempt)
             _begin_again(run)
@@ -93,16 +96,16 @@ def _watched(
     first = ranks().rank == 0
     audit_key(run)  # before other processes look for it
     data = MeetingData(admitted, loaded.tokenizer, config, drawing_secret(run, config))
-    with together(config.train.devices, run.path) as here:
+    with together(config.train.devices, run.path) as here, exchange(here, config.train):
         data.rank, data.processes = here.rank, here.processes
         guard = Guard(lambda: run.publish(attempt), still_permitted, preemption)
         with Tracker(run) if first else nullcontext(_Silent()) as tracker, memory(), company():
             module, state = _train(config, run, guard, admitted, loaded, data, tracker)
-        seen = gather(module.observer.seen)
-        leave()
+        others = gather(module.observer.take())[1:]
     if not first:
         return {}
-    module.observer.seen = set().union(*seen)
+    for leaves in others:
+        module.observer.learn(leaves)
     module.observer.tokens = state.tokens
     guard.before_saving()
     return publish(config, run, admitted, loaded, data, module, state)
@@ -120,12 +123,26 @@ def _determine(config: Config) -> None:
     torch.use_deterministic_algorithms(config.train.deterministic)
     # every tensor is written before it is read; filling them first took a tenth of a CPU step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(_threads(config.train))
+    if config.train.accelerator != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(ranks().local)  # before anything is put on a device
+
+
+def _threads(settings: Train) -> int:
+    """As many as asked for; else what processes of one machine have each."""
+    if settings.threads:
+        return settings.threads
+    return max(1, OWN_THREADS // (1 if "OMP_NUM_THREADS" in os.environ else settings.devices))
 
 
 def _begin_again(run: RunDir) -> None:
-    """Forget every step: no checkpoint may be continued that saw what is withdrawn."""
+    """Forget every step: no checkpoint may be continued that saw what is withdrawn.
+
+    The secret of draws and noise goes first: the same noise on other documents would show the
+    difference between them.
+    """
+    run.file("private", SECRET).unlink(missing_ok=True)
+    run.file("checkpoints", LATEST).unlink(missing_ok=True)  # killed from here on, it begins again
     shutil.rmtree(run.file("checkpoints"))
     run.file("checkpoints").mkdir(mode=0o700)
     run.file("train", "metrics.jsonl").unlink(missing_ok=True)
@@ -145,9 +162,9 @@ def _train(
         machine=machine(device, loaded, compiling.on, data.processes),
     )  # fmt: skip
     torch.manual_seed(config.train.seed + data.rank)
-    state, tensors, seen = resume(run.file("checkpoints"), begun, admitted.authority,
+    state, tensors, leaves = resume(run.file("checkpoints"), begun, admitted.authority,
                                   config.train.deterministic, data.rank)  # fmt: skip
-    observer = Observer(committer, loaded.tokenizer.bos_id, loaded.tokenizer.pad_id, seen)
+    observer = Observer(committer, loaded.tokenizer.bos_id, loaded.tokenizer.pad_id, leaves)
     model = adapter.attach(loaded, config.lora, config.train.seed)
     _prepare(config, model, compiling)
     noising = _noising(config, run, data, model)

@@ -57,7 +57,7 @@ def cost(model: PeftModel) -> Cost:
 
     Exact where every linear layer is adapted; where fewer are, less may be needed.
     """
-    decoder, config = backbone(model), model.get_base_model().config
+    decoder, config = backbone(model), model.get_base_model().config.get_text_config()
     token = 0
     for name, module in decoder.named_modules():
         if isinstance(module, nn.Linear):

@@ -154,7 +154,7 @@ class LoraModule(LightningModule):
     def gradient_of(self, batch: Batch) -> Tensor:
         """Gradient of one batch's mean loss as one vector, leaving no trace of it."""
         with torch.random.fork_rng():
-            (self._loss(batch) / batch.supervised).backward()
+            (self._loss(batch) / max(1, batch.supervised)).backward()
         self._observed.clear()
         found = torch.cat([w.grad.float().flatten() for w in self.weights if w.grad is not None])
         for weight in self.weights:
@@ -287,5 +287,5 @@ class LoraModule(LightningModule):
 
     def _show_observer(self) -> None:
         for ids, spans in self._observed:
-            self.observer.observe(ids.numpy(), spans)
+            self.observer.observe(ids.numpy().reshape(len(spans), -1), spans)
         self._observed.clear()

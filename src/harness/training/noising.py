@@ -8,6 +8,7 @@ from torch import Tensor
 from harness.commitments.receipt import secret
 from harness.config import Config, Privacy
 from harness.corpus.datamodule import DrawnSteps
+from harness.errors import UsageError
 from harness.rundir import RunDir
 from harness.training.privacy import ClippedSum, epsilon, noise_generator, noise_multiplier
 
@@ -37,15 +38,22 @@ class Noising:
 
     Raises:
         Refused: ``DP_EXTRA_MISSING``, ``PRIVACY_UNREACHABLE``.
+        UsageError: ``PRIVACY_VALUE`` where ``privacy.delta`` is not below 1 / documents: to
+            publish one of the documents, picked by chance, would keep such a promise.
     """
 
     def __init__(
         self, privacy: Privacy, steps: DrawnSteps, weights: Sequence[Tensor], key: bytes
     ) -> None:
         self.privacy, self.rate, self.documents = privacy, steps.rate, len(steps.documents)
+        if privacy.delta * self.documents >= 1:
+            raise UsageError("PRIVACY_VALUE", f"{privacy.delta:g} is not below 1 / documents, of "
+                             f"which there are {self.documents}", "privacy.delta",
+                             "lower it")  # fmt: skip
         self.multiplier = privacy.noise or noise_multiplier(
             privacy.epsilon, privacy.delta, steps.rate, len(steps)
         )
+        self.spent(len(steps))  # what cannot be accounted for is refused before it is trained
         self.generator = noise_generator(key)
         self._weights = list(weights)
         self._sum: ClippedSum | None = None

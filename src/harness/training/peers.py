@@ -4,7 +4,9 @@ The adapter is small and whole in every process, whatever becomes of the base: o
 its gradients, with the loss and the wish to stop beside them, is all that is exchanged.
 """
 
+import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,9 +18,11 @@ from torch import Tensor, distributed, nn
 
 from harness.config import Train
 from harness.errors import ExitCode, HarnessError
+from harness.launch.ranks import STARTED, Ranks
 
 _EXCHANGE = re.compile("gloo|nccl", re.IGNORECASE)  # what libraries say is theirs
 LOST = timedelta(seconds=60)  # a process that says nothing for so long is taken for dead
+MEETING = timedelta(minutes=30)  # but it may need longer to decide, load and cut the corpus
 
 
 class PeerLost(HarnessError):
@@ -42,11 +46,59 @@ def strategy(settings: Train, processes: int) -> Strategy | str:
     """Lightning's strategy for the settings."""
     if processes == 1:
         return "auto"
-    backend = "gloo" if settings.accelerator == "cpu" or not torch.cuda.is_available() else "nccl"
     if settings.strategy == "ddp":
-        return Replicated(process_group_backend=backend, timeout=LOST)
+        return Replicated(process_group_backend=_backend(settings))
     return ModelParallelStrategy(data_parallel_size=processes, tensor_parallel_size=1,
-                                 process_group_backend=backend, timeout=LOST)  # fmt: skip
+                                 process_group_backend=_backend(settings))  # fmt: skip
+
+
+def _backend(settings: Train) -> str:
+    return "gloo" if settings.accelerator == "cpu" or not torch.cuda.is_available() else "nccl"
+
+
+@contextmanager
+def exchange(here: Ranks, settings: Train) -> Iterator[None]:
+    """Wait until all processes are here; let them exchange, and end it however they end.
+
+    Raises:
+        PeerLost: ``PEER_LOST`` where one does not come.
+    """
+    if here.processes == 1:
+        yield
+        return
+    try:
+        store = _meet(here)
+        distributed.init_process_group(_backend(settings), store=store, rank=here.rank,
+                                       world_size=here.processes, timeout=LOST)  # fmt: skip
+    except RuntimeError:  # of torch's store and of its exchange
+        raise lost() from None
+    try:
+        yield
+    finally:
+        leave()
+
+
+def _meet(here: Ranks) -> Any:
+    """The store that all processes have come to; rank 0 serves it, or torchrun does."""
+    first = here.rank == 0
+    serves = first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    # who was started by rank 0 finds it served
+    patience = LOST if STARTED in os.environ else MEETING
+    store = distributed.PrefixStore("harness", distributed.TCPStore(  # type: ignore[attr-defined]
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), here.processes, serves, patience,
+        wait_for_workers=False,
+    ))  # fmt: skip
+    store.set(f"here/{here.rank}", "")
+    if not first:
+        store.wait(["all"], MEETING)
+        return store
+    until, others = time.monotonic() + MEETING.total_seconds(), range(1, here.processes)
+    while not store.check([f"here/{rank}" for rank in others]):
+        if not here.alive() or time.monotonic() > until:
+            raise lost()
+        time.sleep(0.05)
+    store.set("all", "")
+    return store
 
 
 def add_up(tensors: Sequence[Tensor]) -> None:

@@ -49,8 +49,8 @@ class Guard:
 
     def before_saving(self) -> None:
         """Raise unless what was learnt may be kept."""
+        self.still_permitted()  # may take long
         self.is_newest()
-        self.still_permitted()
 
 
 class Recorder(Callback):
@@ -76,15 +76,17 @@ class Recorder(Callback):
         self.first = data.rank == 0
         self.metrics = folder / "train" / "metrics.jsonl"
         self.loss = 0.0
+        self._threads = torch.get_num_threads()
         self._clock = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back from Lightning; cut metrics back to the checkpoint.
+        """Take signals and threads back from Lightning; cut metrics back to the checkpoint.
 
         Raises:
             Refused: ``PROCESSES_DIFFER`` when another process would train on something else.
         """
         self.guard.stop.arm()
+        torch.set_num_threads(self._threads)  # the bits depend on it, and the state says so
         plans = gather((self.state.plan, self.state.train_root, self.state.step))
         if len(set(plans)) > 1:
             raise Refused("PROCESSES_DIFFER", "not all processes admit or hold the same",
@@ -126,16 +128,17 @@ class Recorder(Callback):
 
     def save(self, trainer: Trainer, module: LoraModule) -> None:
         """Write a checkpoint of this boundary, if everything in it may still be trained on."""
-        held = gather((module.observer.seen, random_states()))
+        held = gather((module.observer.take(), random_states()))
         if not self.first:
             return
         self.guard.before_saving()
-        seen = set().union(*(leaves for leaves, _ in held))
+        leaves, *others = (leaves for leaves, _ in held)
+        leaves = leaves + [leaf for other in others for leaf in module.observer.learn(other)]
         tensors = module.tensors(trainer.optimizers[0])
         tensors |= module.noising.state() if module.noising else {}
         for rank, (_, states) in enumerate(held):
             tensors |= {f"random.{rank}.{name}": value for name, value in states.items()}
-        save_checkpoint(self.folder / "checkpoints", self.state, tensors, seen)
+        save_checkpoint(self.folder / "checkpoints", self.state, tensors, leaves)
 
     def _due(self) -> bool:
         last = self.state.step == len(self.data.steps)

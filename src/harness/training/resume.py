@@ -14,7 +14,7 @@ from harness.training.checkpoint import TrainState, load_checkpoint
 
 def resume(
     folder: Path, begun: TrainState, authority: Authority, deterministic: bool, rank: int = 0
-) -> tuple[TrainState, dict[str, Tensor], set[bytes]]:
+) -> tuple[TrainState, dict[str, Tensor], list[bytes]]:
     """The newest checkpoint's state, tensors and observed leaves; ``begun`` where there is none.
 
     Random states of this process are restored.
@@ -32,8 +32,8 @@ def resume(
     """
     found = load_checkpoint(folder, rank)
     if found is None:
-        return begun, {}, set()
-    state, tensors, seen = found
+        return begun, {}, []
+    state, tensors, leaves = found
     if state.train_root != begun.train_root:
         error = gate.Withdrawn(
             "TRAIN_ROOT_CHANGED", "other turns are admitted than this attempt trained on",
@@ -48,7 +48,7 @@ def resume(
     _same_machine(deterministic, begun.machine, state.machine)
     if authority.epoch not in state.epochs:
         state.epochs.append(authority.epoch)
-    return state, tensors, seen
+    return state, tensors, leaves
 
 
 def _same_machine(deterministic: bool, here: dict[str, Any], there: dict[str, Any]) -> None:
