@@ -291,7 +291,7 @@ def run_stages(command: str, config: "Config", line: str) -> int:
     from harness.launch.ranks import ranks
     from harness.rundir import RunDir
 
-    if ranks().rank > 0:  # torchrun and srun start the whole command in every process
+    if ranks().rank > 0:  # torchrun starts the whole command in every process
         return _follow(config, Path(config.run_dir)) if command in ("train", "run") else 0
     if command == "gate" and config.gate.shard >= 0:
         found = importlib.import_module(STAGE_MODULES["gate"]).run_shard(
@@ -330,8 +330,10 @@ def follow(run_dir: Path) -> int:
 def _follow(config: "Config", run_dir: Path) -> int:
     from harness.rundir import Attempt, RunDir
 
-    training = importlib.import_module(STAGE_MODULES["train"])
-    training.run(config, RunDir(run_dir, config), Attempt("train", sys.maxsize))
+    run = RunDir(run_dir, config)
+    if not run.is_done("train"):  # else rank 0 keeps it as it is, and comes to no meeting
+        training = importlib.import_module(STAGE_MODULES["train"])
+        training.run(config, run, Attempt("train", sys.maxsize))
     return ExitCode.DONE
 
 

@@ -188,7 +188,8 @@ class Train:
         checkpoint_steps: save what resume needs every so many optimiser steps.
         eval_epochs: loss on the validation series every so many epochs (0 never).
         patience: stop after so many evaluations without improvement (0 never).
-        threads: CPU threads (0 leaves torch's choice); part of what bit-exact resume needs.
+        threads: CPU threads of each process (0: torch's choice, shared out among ``devices`` unless
+            OMP_NUM_THREADS is set); part of what bit-exact resume needs.
         accelerator: auto, cpu or cuda.
         devices: processes that share each step.
         strategy: ddp (each has the whole base) or fsdp2 (each has a share of the base's layers).

@@ -158,13 +158,25 @@ def test_a_private_step_draws_documents_each_in_a_row_of_its_own() -> None:
 def test_a_private_step_that_draws_nothing_is_a_step(tokenizer: TextTokenizer) -> None:
     config = tiny_config(batch_rows=1)
     config.privacy.noise = 1.0
-    data = MeetingData(admitted(), tokenizer, config, secret=3)
+    data = MeetingData(admitted(), tokenizer, config, secret=bytes(32))
     empty = [n for n in range(len(data.steps)) if not data.steps[n]]
     assert empty
     step = data.step(empty[0])
     assert (step.tokens, step.supervised, step.slots, len(step.micro)) == (0, 0, 0, 1)
     full = data.step(next(n for n in range(len(data.steps)) if len(data.steps[n]) > 1))
     assert all(batch.documents == 1 for batch in full.micro)
+
+
+def test_other_documents_are_drawn_by_other_numbers(tokenizer: TextTokenizer) -> None:
+    """After a withdrawal the run's secret is the same, and no draw may be."""
+    config = tiny_config(batch_rows=1)
+    config.privacy.noise = 1.0
+    corpora = (admitted((meeting("a"), meeting("b"))), admitted((meeting("a"),)))
+    one, again, other = (
+        MeetingData(corpora[n], tokenizer, config, secret=bytes(32)).steps.seed for n in (0, 0, 1)
+    )
+    assert one == again != other
+    assert MeetingData(corpora[0], tokenizer, config, secret=b"1" * 32).steps.seed != one
 
 
 def test_an_epoch_is_ordered_once_and_not_for_every_step(monkeypatch: pytest.MonkeyPatch) -> None:

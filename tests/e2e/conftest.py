@@ -29,14 +29,15 @@ def harness(work: Path) -> Harness:
     """Start ``harness COMMAND run_dir=RUN ...`` on the tiny model; returns the process."""
 
     def start(
-        command: str, run_dir: Path, *more: str, trust: Path | None = None
-    ) -> subprocess.Popen[str]:
+        command: str, run_dir: Path, *more: str, trust: Path | None = None,
+        launcher: tuple[str, ...] = (),
+    ) -> subprocess.Popen[str]:  # fmt: skip
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         environment.pop("HARNESS_TRUST", None)
         environment |= {"HARNESS_TRUST": str(trust)} if trust else {}
         words = [command, *TINY, f"run_dir={run_dir}", f"data.work={work / 'harness'}", *more]
         return subprocess.Popen(
-            [sys.executable, "-m", "harness.cli", *words], env=environment, text=True,
+            [sys.executable, *launcher, "-m", "harness.cli", *words], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -48,9 +49,10 @@ def finished(harness: Harness) -> Callable[..., tuple[int, str, str]]:
     """Run to the end; returns exit code, stdout and stderr."""
 
     def run(
-        command: str, run_dir: Path, *more: str, trust: Path | None = None
-    ) -> tuple[int, str, str]:
-        process = harness(command, run_dir, *more, trust=trust)
+        command: str, run_dir: Path, *more: str, trust: Path | None = None,
+        launcher: tuple[str, ...] = (),
+    ) -> tuple[int, str, str]:  # fmt: skip
+        process = harness(command, run_dir, *more, trust=trust, launcher=launcher)
         out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 

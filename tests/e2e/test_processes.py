@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from harness.errors import UsageError
-from harness.launch.ranks import Ranks, together
+from harness.launch.ranks import Ranks, ranks, together
 
 Finished = Callable[..., tuple[int, str, str]]
 SAME = ["lora.dropout=0", "train.epochs=2", "corpus.goldfish=4", "train.clip=0.5"]
@@ -66,5 +66,32 @@ def test_another_number_of_processes_than_a_launcher_started_is_refused(
     with refused, together(2, tmp_path):
         pytest.fail("entered")
     with together(3, tmp_path) as here:
-        assert here == Ranks(0, 3)
+        assert here == Ranks(0, 3, launched=True)
     assert not list(tmp_path.iterdir())  # nobody was started
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+@pytest.mark.slow
+def test_torchrun_starts_what_rank_0_would(finished: Finished, alone: Path, tmp_path: Path) -> None:
+    """And once more, where nothing is left to do: nobody waits for a meeting that there is not."""
+    for said in ("the receipt is equal", "done before with these settings"):
+        code, out, err = finished("train", tmp_path, *SAME, "train.devices=2", launcher=TORCHRUN)
+        assert code == 0, err
+        assert said in out + err
+    assert curve(tmp_path, "loss") == pytest.approx(curve(alone, "loss"), rel=1e-4)
+    assert not list((tmp_path / "logs").glob("rank-*"))  # rank 0 started nobody
+
+
+def test_tasks_of_srun_that_know_nothing_of_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    assert ranks() == Ranks()
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(UsageError, match=r"DEVICES: srun started 2 tasks.*torchrun"):
+        ranks()

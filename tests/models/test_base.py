@@ -1,5 +1,8 @@
 """Base models: the tiny one is a constant, unknown and damaged ones are refused."""
 
+import os
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -90,6 +93,34 @@ def test_a_model_in_a_folder_is_known_by_its_weights(tmp_path: Path) -> None:
     next(tiny.model.parameters()).data[0, 0] += 1
     tiny.model.save_pretrained(tmp_path)
     assert base.load(named).sha256 == sha256_file(tmp_path / "model.safetensors")
+
+
+LOADED = """
+from harness.config import Model
+from harness.errors import Refused
+from harness.models import base
+
+for revision in (None, "main", "c" * 40, "other"):
+    try:
+        named = Model(source="hub", name="some/model", revision=revision, dtype="float32")
+        print(base.load(named).sha256)
+    except Refused as error:
+        print(error.code)
+"""
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit(tmp_path: Path) -> None:
+    """In a cache without network, by branch and by commit."""
+    tiny, commit = base.load(tiny_config().model), "c" * 40
+    repository = tmp_path / "models--some--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    tiny.model.save_pretrained(repository / "snapshots" / commit)
+    tiny.tokenizer.backend.save_pretrained(repository / "snapshots" / commit)
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", LOADED], env=environment, capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert done.stdout.split() == [commit, commit, commit, "MODEL_MISSING"]
 
 
 def test_two_that_convert_at_once_and_one_that_was_killed_leave_a_whole_model(

@@ -25,6 +25,7 @@ from harness.training.checkpoint import (
     save_checkpoint,
 )
 from harness.training.module import LoraModule
+from harness.training.noising import noise_key
 from harness.training.recorder import Recorder
 
 
@@ -136,23 +137,17 @@ def test_a_private_step_that_draws_nothing_is_made_all_the_same(
     assert receipt["equal"] is True
 
 
-def test_a_private_training_that_begins_again_has_other_noise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same noise on other documents would show the difference between them."""
-    keys: list[bytes] = []
-
-    def check(*_: object) -> None:
-        keys.append((tmp_path / "private" / "noise.key").read_bytes())
-        if len(keys) == 2:
-            error = Withdrawn("WITHDRAWN_MEANWHILE", "withdrawn")
-            error.restart = True
-            raise error
-
-    trained(tmp_path, monkeypatch, check, noise=1.0)
-    assert len(set(keys[:2])) == 1
-    assert len(keys) > 2
-    assert len(set(keys)) == 2
+def test_noise_is_another_on_other_documents_and_with_other_settings(tmp_path: Path) -> None:
+    """The same noise on other documents, or clipped otherwise, could be subtracted."""
+    config = tiny_config()
+    config.privacy.noise = 1.0
+    run = RunDir(tmp_path, config)
+    plain = noise_key(run, config, "plan")
+    assert noise_key(run, config, "plan") == plain
+    other = replace(config, privacy=replace(config.privacy, clip=0.5))
+    found = {plain, noise_key(run, config, "other plan"), noise_key(run, other, "plan")}
+    assert len(found) == 3
+    assert noise_key(RunDir(tmp_path / "other", config), config, "plan") not in found
 
 
 def test_a_delta_that_promises_nothing_is_refused_before_training(
@@ -207,9 +202,9 @@ def test_threads_are_what_the_state_says_whatever_lightning_sets(
 
 def test_processes_share_the_threads_of_their_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "OWN_THREADS", 8)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(fit, "GIVEN", False)
     assert fit._threads(Train(devices=2)) == 4
     assert fit._threads(Train(devices=16)) == 1
     assert fit._threads(Train(devices=2, threads=3)) == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.setattr(fit, "GIVEN", True)
     assert fit._threads(Train(devices=2)) == 8

@@ -1,5 +1,6 @@
 """Steps for the optimiser, made from an Admitted corpus and nothing else."""
 
+import hmac
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -219,7 +220,8 @@ class MeetingData(LightningDataModule):
         admitted: the gate's permission to train; no other type is taken.
         tokenizer: of the base model.
         config: corpus, canaries and train sections are read.
-        secret: seed of the draws of a private training; None for any other.
+        secret: that the draws of a private training come from, with its documents; None for any
+            other training.
 
     Attributes:
         masked: tokens whose loss goldfish or repetition took.
@@ -229,7 +231,7 @@ class MeetingData(LightningDataModule):
     """
 
     def __init__(
-        self, admitted: Admitted, tokenizer: Tokenizer, config: Config, secret: int | None = None
+        self, admitted: Admitted, tokenizer: Tokenizer, config: Config, secret: bytes | None = None
     ) -> None:
         super().__init__()
         if type(admitted) is not Admitted:
@@ -249,7 +251,7 @@ class MeetingData(LightningDataModule):
         )
         self.steps = (DrawnSteps if private else Steps)(
             told, config.corpus.row_tokens, config.train.batch_rows, config.train.epochs,
-            config.train.seed if secret is None else secret,
+            config.train.seed if secret is None else _seed(secret, told),
         )  # fmt: skip
         self.row_tokens = config.corpus.row_tokens
         self.start, self.rank, self.processes = 0, 0, 1
@@ -286,6 +288,12 @@ class MeetingData(LightningDataModule):
         for start in range(0, len(rows), size):
             chosen = rows[start : start + size]
             yield self.collate([[self.validation[i] for i in row] for row in chosen])
+
+
+def _seed(secret: bytes, documents: Sequence[Document]) -> int:
+    """Of draws: secret, and another for other documents."""
+    told = b"".join(document.ids.tobytes() for document in documents)
+    return int.from_bytes(hmac.digest(secret, told, "sha256")[:7], "little")
 
 
 def _with_loss(documents: Sequence[Document]) -> int:

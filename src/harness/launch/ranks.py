@@ -1,6 +1,6 @@
 """Which of the processes that share a training this one is, and starting the others.
 
-torchrun, srun and this module tell a process its place through the environment. Followers run the
+torchrun and this module tell a process its place through the environment. Followers run the
 training and nothing else: the run directory belongs to rank 0.
 """
 
@@ -23,23 +23,30 @@ PATIENCE = 30.0  # seconds that followers have to end after rank 0 did
 @dataclass(frozen=True)
 class Ranks:
     """Attributes: rank: of this process; processes: that share the training; local: number of
-    this process among those of its machine, and of its device; alive: whether all that this one
-    has started still run."""
+    this process among those of its machine, and of its device; launched: whether torchrun, or
+    what does as it does, started all of them; alive: whether all that this one has started still
+    run."""
 
     rank: int = 0
     processes: int = 1
     local: int = 0
+    launched: bool = False
     alive: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
 def ranks() -> Ranks:
-    """What the environment says; one process where it says nothing."""
+    """What the environment says; one process where it says nothing.
+
+    Raises:
+        UsageError: ``DEVICES`` where srun has started several, which know nothing of each other.
+    """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]),
-                     int(os.environ.get("LOCAL_RANK", "0")))  # fmt: skip
-    if "SLURM_STEP_ID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        return Ranks(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_STEP_NUM_TASKS"]),
-                     int(os.environ.get("SLURM_LOCALID", "0")))  # fmt: skip
+                     int(os.environ.get("LOCAL_RANK", "0")), STARTED not in os.environ)  # fmt: skip
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1") if "SLURM_STEP_ID" in os.environ else "1"
+    if tasks != "1":
+        raise UsageError("DEVICES", f"srun started {tasks} tasks", "train.devices",
+                         "start one task, with train.devices=N or torchrun in it")  # fmt: skip
     return Ranks()
 
 
@@ -61,17 +68,21 @@ def together(processes: int, run_dir: Path) -> Iterator[Ranks]:
     if here.processes == processes:
         yield here
         return
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(processes),
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}  # fmt: skip
+    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(processes),
+             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}  # fmt: skip
+    before = {name: os.environ.get(name) for name in place}
+    os.environ |= place
     followers = [_start(rank, run_dir) for rank in range(1, processes)]
     try:
-        yield Ranks(0, processes, 0, lambda: all(each.poll() is None for each in followers))
+        yield Ranks(0, processes, alive=lambda: all(each.poll() is None for each in followers))
         for follower in followers:
             with contextlib.suppress(subprocess.TimeoutExpired):  # it has given all it had to give
                 follower.wait(PATIENCE)
     finally:
-        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        for name, value in before.items():
             os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         for follower in followers:
             _end(follower)
 

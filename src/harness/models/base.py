@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import hf_hub_download
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -178,8 +179,10 @@ def _convert_smollm2(folder: Path) -> None:
         shutil.rmtree(folder)  # half of it
     try:
         os.rename(staged, folder)
-    except OSError:  # another process was first
+    except OSError:
         shutil.rmtree(staged)
+        if not (folder / "SOURCE.json").exists():  # else another process was first
+            raise
 
 
 def _smollm2_file() -> Path:
@@ -194,15 +197,23 @@ def _smollm2_file() -> Path:
 
 
 def _hub(model: Model) -> Base:
+    folder, commit = Path(model.name), None
     try:
-        weights, tokenizer = _pretrained(model.name, model, model.revision)
+        if not folder.is_dir():
+            commit = _commit(model)
+        weights, tokenizer = _pretrained(model.name, model, commit)
     except (OSError, ValueError) as error:
         raise Refused("MODEL_MISSING", f"cannot load {model.name} ({type(error).__name__})",
                       "model.name", "check the name, the network or the cache; only safetensors "
                       "are loaded") from None  # fmt: skip
     _check_head(weights)
-    commit = getattr(weights.config, "_commit_hash", None)
-    return Base(weights, tokenizer, model.name, commit or weights_digest(Path(model.name)))
+    return Base(weights, tokenizer, model.name, commit or weights_digest(folder))
+
+
+def _commit(model: Model) -> str:
+    """The commit that a name on the hub stands for now, or did when it was last fetched."""
+    found = hf_hub_download(model.name, "config.json", revision=model.revision)
+    return Path(found).parent.name  # .../snapshots/COMMIT/config.json
 
 
 def _check_head(weights: PreTrainedModel) -> None:

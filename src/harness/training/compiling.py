@@ -71,7 +71,7 @@ class Confirm(Callback):
     def on_train_batch_start(  # type: ignore[override]
         self, trainer: Trainer, pl_module: LoraModule, batch: Step, batch_idx: int
     ) -> None:
-        """Compare on the step's first batch; nothing of it is kept.
+        """Compare on the first step that has a loss; nothing of it is kept.
 
         Raises:
             Unfaithful: ``COMPILE_DIFFERS``.
@@ -80,8 +80,8 @@ class Confirm(Callback):
             return
         self.done = True
         with plain_layers(pl_module.model):
-            plain = pl_module.gradient_of(batch.micro[0])
-        compiled = pl_module.gradient_of(batch.micro[0])
+            plain = pl_module.gradient_of(batch)
+        compiled = pl_module.gradient_of(batch)
         if not float((compiled - plain).norm()) <= self.most * float(plain.norm()):
             raise Unfaithful("COMPILE_DIFFERS", "compiled layers give another gradient",
                              "train.compile", "set it to off, or try another torch")  # fmt: skip

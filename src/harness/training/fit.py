@@ -6,20 +6,15 @@ import sys
 import warnings
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from peft import PeftModel
 from pytorch_lightning import Callback, Trainer
 
 from harness.commitments.merkle import set_root
-from harness.commitments.receipt import (
-    Committer,
-    Observer,
-    audit_key,
-    secret,
-)
+from harness.commitments.receipt import Committer, Observer, audit_key
 from harness.config import Config, Train
 from harness.consent import gate
 from harness.consent.capability import Admitted
@@ -37,13 +32,14 @@ from harness.training.compiling import Choice, Confirm, choose, compile_layers
 from harness.training.memory import memory
 from harness.training.meter import Meter, cost, gemm_peak
 from harness.training.module import LoraModule
-from harness.training.noising import SECRET, Noising, drawing_secret
-from harness.training.peers import company, exchange, gather, strategy
+from harness.training.noising import Noising, noise_key, private_key
+from harness.training.peers import Meeting, Surroundings, company, exchange, gather, strategy
 from harness.training.publishing import publish
 from harness.training.recorder import Bar, Guard, Log, Recorder
 from harness.training.resume import resume
 
-OWN_THREADS = torch.get_num_threads()  # before any training sets it
+# before any training sets them
+OWN_THREADS, GIVEN = torch.get_num_threads(), "OMP_NUM_THREADS" in os.environ
 
 
 def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
@@ -58,16 +54,22 @@ def run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
             ``RECEIPT_UNEQUAL`` when something else than what was admitted entered;
             ``WITHDRAWN_MEANWHILE`` when something that is trained on is withdrawn, unless the
             manifest asks to start again without it.
-        Preempted: a signal arrived and a checkpoint is saved.
+        Preempted: a signal arrived and a checkpoint is saved; ``BEGIN_AGAIN`` where a training
+            that torchrun started begins again.
     """
     while True:
         try:
             return _run(config, run, attempt)
         except gate.Withdrawn as error:
-            if not error.restart or ranks().rank > 0:  # rank 0 begins again, with new followers
+            here = ranks()
+            if not error.restart or here.rank > 0:  # rank 0 begins again, with new followers
                 raise
             run.publish(attempt)
             _begin_again(run)
+            if here.launched and here.processes > 1:  # which it cannot start
+                raise Preempted("BEGIN_AGAIN", "something was withdrawn and every step forgotten",
+                                "checkpoints/", "give the same command to start without "
+                                "it") from None  # fmt: skip
 
 
 def _run(config: Config, run: RunDir, attempt: Attempt) -> dict[str, Any]:
@@ -95,12 +97,16 @@ def _watched(
     loaded = base.load(config.model)
     first = ranks().rank == 0
     audit_key(run)  # before other processes look for it
-    data = MeetingData(admitted, loaded.tokenizer, config, drawing_secret(run, config))
-    with together(config.train.devices, run.path) as here, exchange(here, config.train):
+    data = MeetingData(admitted, loaded.tokenizer, config, private_key(run, config))
+    stopping = partial(getattr, preemption, "received")
+    with (
+        together(config.train.devices, run.path) as here,
+        exchange(here, config.train, str(run.path.resolve()), stopping) as meeting,
+    ):
         data.rank, data.processes = here.rank, here.processes
         guard = Guard(lambda: run.publish(attempt), still_permitted, preemption)
         with Tracker(run) if first else nullcontext(_Silent()) as tracker, memory(), company():
-            module, state = _train(config, run, guard, admitted, loaded, data, tracker)
+            module, state = _train(config, run, guard, admitted, loaded, data, tracker, meeting)
         others = gather(module.observer.take())[1:]
     if not first:
         return {}
@@ -132,16 +138,11 @@ def _threads(settings: Train) -> int:
     """As many as asked for; else what processes of one machine have each."""
     if settings.threads:
         return settings.threads
-    return max(1, OWN_THREADS // (1 if "OMP_NUM_THREADS" in os.environ else settings.devices))
+    return max(1, OWN_THREADS // (1 if GIVEN else settings.devices))
 
 
 def _begin_again(run: RunDir) -> None:
-    """Forget every step: no checkpoint may be continued that saw what is withdrawn.
-
-    The secret of draws and noise goes first: the same noise on other documents would show the
-    difference between them.
-    """
-    run.file("private", SECRET).unlink(missing_ok=True)
+    """Forget every step: no checkpoint may be continued that saw what is withdrawn."""
     run.file("checkpoints", LATEST).unlink(missing_ok=True)  # killed from here on, it begins again
     shutil.rmtree(run.file("checkpoints"))
     run.file("checkpoints").mkdir(mode=0o700)
@@ -151,7 +152,7 @@ def _begin_again(run: RunDir) -> None:
 
 def _train(
     config: Config, run: RunDir, guard: Guard, admitted: Admitted, loaded: Base,
-    data: MeetingData, tracker: Log,
+    data: MeetingData, tracker: Log, meeting: Meeting,
 ) -> tuple[LoraModule, TrainState]:  # fmt: skip
     committer = Committer(audit_key(run))
     device = _device(config)
@@ -179,7 +180,7 @@ def _train(
     if state.step == len(data.steps) or state.stopped:
         return module, state
     meter = _meter(config, model, loaded, data, device, compiling)
-    recorder = Recorder(state, data, config.train, run.path, tracker, guard, meter)
+    recorder = Recorder(state, data, config.train, run.path, tracker, guard, meter, meeting)
     callbacks: list[Callback] = [recorder, *([Bar(len(data.steps), recorder)] * (data.rank == 0))]
     if compiling.on:
         callbacks.append(Confirm(config.lora.dropout > 0))
@@ -195,7 +196,7 @@ def _train(
 def _noising(config: Config, run: RunDir, data: MeetingData, model: PeftModel) -> Noising | None:
     if not isinstance(data.steps, DrawnSteps):
         return None
-    key = secret(run, SECRET)
+    key = noise_key(run, config, data.steps.digest())
     return Noising(config.privacy, data.steps, adapter.trained(model), key)
 
 
@@ -249,6 +250,6 @@ def _trainer(config: Config, callbacks: list[Callback], processes: int) -> Train
         accelerator="gpu" if config.train.accelerator == "cuda" else config.train.accelerator,
         devices=processes, strategy=strategy(config.train, processes), max_epochs=1, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=callbacks, use_distributed_sampler=False, plugins=[LightningEnvironment()],
+        callbacks=callbacks, use_distributed_sampler=False, plugins=[Surroundings()],
         num_sanity_val_steps=0, limit_val_batches=0,
     )  # fmt: skip

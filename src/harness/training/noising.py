@@ -1,13 +1,15 @@
 """A private training: its budget, its secrets, and the noise of each step (DP-SGD)."""
 
+import hmac
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from harness.commitments.receipt import secret
-from harness.config import Config, Privacy
+from harness.config import Config, Privacy, stage_values
 from harness.corpus.datamodule import DrawnSteps
+from harness.digest import digest_of
 from harness.errors import UsageError
 from harness.rundir import RunDir
 from harness.training.privacy import ClippedSum, epsilon, noise_generator, noise_multiplier
@@ -20,11 +22,19 @@ def is_private(privacy: Privacy) -> bool:
     return bool(privacy.epsilon or privacy.noise)
 
 
-def drawing_secret(run: RunDir, config: Config) -> int | None:
-    """Seed of the draws, from the run's secret; None for a training that is not private."""
-    if not is_private(config.privacy):
-        return None
-    return int.from_bytes(secret(run, SECRET)[:7], "little")
+def private_key(run: RunDir, config: Config) -> bytes | None:
+    """The run's secret for draws and noise; None for a training that is not private."""
+    return secret(run, SECRET) if is_private(config.privacy) else None
+
+
+def noise_key(run: RunDir, config: Config, plan: str) -> bytes:
+    """What the noise starts from: the secret, with the plan and settings of the training.
+
+    The same noise on other documents, or clipped otherwise, could be subtracted; on the same, it
+    gives the same bits again.
+    """
+    about = digest_of([plan, stage_values(config, "train")])
+    return hmac.digest(secret(run, SECRET), about.encode(), "sha256")
 
 
 class Noising:

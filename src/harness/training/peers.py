@@ -7,17 +7,18 @@ its gradients, with the loss and the wish to stop beside them, is all that is ex
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import Tensor, distributed, nn
 
 from harness.config import Train
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, Preempted
 from harness.launch.ranks import STARTED, Ranks
 
 _EXCHANGE = re.compile("gloo|nccl", re.IGNORECASE)  # what libraries say is theirs
@@ -41,6 +42,24 @@ class Replicated(DDPStrategy):
     def _setup_model(self, model: nn.Module) -> Any:
         return model
 
+    def _register_ddp_hooks(self) -> None:
+        """There is no wrapper to hook into."""
+
+    def _configure_launcher(self) -> None:
+        """All processes are here; Lightning would start its own, and set their threads."""
+
+
+class Surroundings(LightningEnvironment):
+    """The environment says who is who, and goes on saying it when Lightning is done."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """Lightning starts nobody."""
+        return True
+
+    def teardown(self) -> None:
+        """Nothing is taken away: another training may follow."""
+
 
 def strategy(settings: Train, processes: int) -> Strategy | str:
     """Lightning's strategy for the settings."""
@@ -56,48 +75,94 @@ def _backend(settings: Train) -> str:
     return "gloo" if settings.accelerator == "cpu" or not torch.cuda.is_available() else "nccl"
 
 
+class Meeting:
+    """Where the processes of a training have come together.
+
+    Args:
+        store: of torch, which all of them reach; None for a process alone.
+        rank: of this process.
+    """
+
+    def __init__(self, store: Any = None, rank: int = 0) -> None:
+        self._store, self._rank = store, rank
+
+    @contextmanager
+    def first_alone(self, what: str) -> Iterator[None]:
+        """Let rank 0 do what may take long; the others wait for it, longer than for a sum.
+
+        Args:
+            what: a name of its own.
+
+        Raises:
+            PeerLost: ``PEER_LOST`` where rank 0 does not come back.
+        """
+        if self._store is not None and self._rank:
+            try:
+                self._store.wait([what], MEETING)
+            except RuntimeError:
+                raise lost() from None
+        yield
+        if self._store is not None and not self._rank:
+            self._store.set(what, "")
+
+
 @contextmanager
-def exchange(here: Ranks, settings: Train) -> Iterator[None]:
+def exchange(
+    here: Ranks, settings: Train, name: str, stopping: Callable[[], bool]
+) -> Iterator[Meeting]:
     """Wait until all processes are here; let them exchange, and end it however they end.
+
+    Args:
+        here: this process.
+        settings: choose the backend.
+        name: of the training, the same for all.
+        stopping: whether a signal arrived.
 
     Raises:
         PeerLost: ``PEER_LOST`` where one does not come.
+        Preempted: a signal arrived before all were here.
     """
     if here.processes == 1:
-        yield
+        yield Meeting()
         return
     try:
-        store = _meet(here)
+        store = _meet(here, name, stopping)
         distributed.init_process_group(_backend(settings), store=store, rank=here.rank,
                                        world_size=here.processes, timeout=LOST)  # fmt: skip
-    except RuntimeError:  # of torch's store and of its exchange
-        raise lost() from None
+    except RuntimeError as error:  # of torch's store and of its exchange
+        raise lost(str(error).partition("\n")[0][:200]) from None
     try:
-        yield
+        yield Meeting(store, here.rank)
     finally:
         leave()
 
 
-def _meet(here: Ranks) -> Any:
-    """The store that all processes have come to; rank 0 serves it, or torchrun does."""
-    first = here.rank == 0
-    serves = first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+def _meet(here: Ranks, name: str, stopping: Callable[[], bool]) -> Any:
+    """The store that all processes have come to; rank 0 serves it, or torchrun's agent does."""
+    agent = here.launched and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    serves = here.rank == 0 and not agent
     # who was started by rank 0 finds it served
     patience = LOST if STARTED in os.environ else MEETING
-    store = distributed.PrefixStore("harness", distributed.TCPStore(  # type: ignore[attr-defined]
-        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), here.processes, serves, patience,
+    tcp = distributed.TCPStore(  # type: ignore[attr-defined]
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        here.processes,
+        serves,
+        patience,
         wait_for_workers=False,
-    ))  # fmt: skip
+    )
+    # an agent's store outlives the processes: who met before are not who meet now
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = distributed.PrefixStore(f"harness/{start}/{name}", tcp)  # type: ignore[attr-defined]
     store.set(f"here/{here.rank}", "")
-    if not first:
-        store.wait(["all"], MEETING)
-        return store
-    until, others = time.monotonic() + MEETING.total_seconds(), range(1, here.processes)
+    until, others = time.monotonic() + MEETING.total_seconds(), range(here.processes)
     while not store.check([f"here/{rank}" for rank in others]):
+        if stopping():
+            raise Preempted("PREEMPTED", "stopped by a signal before all processes were here",
+                            "train.devices", "give the same command to go on")  # fmt: skip
         if not here.alive() or time.monotonic() > until:
             raise lost()
         time.sleep(0.05)
-    store.set("all", "")
     return store
 
 
@@ -149,9 +214,14 @@ def company() -> Iterator[None]:
         raise
 
 
-def lost() -> PeerLost:
-    """The error for a process that is gone."""
-    return PeerLost("PEER_LOST", "another process of this training ended", "logs/rank-*.log",
+def lost(told: str = "") -> PeerLost:
+    """The error for a process that is gone.
+
+    Args:
+        told: what torch said of it.
+    """
+    what = "another process of this training ended" + (f" ({told})" if told else "")
+    return PeerLost("PEER_LOST", what, "logs/rank-*.log",
                     "give the same command to go on from the last checkpoint")  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from harness.rundir import append, write_bytes, write_json
 from harness.training.checkpoint import TrainState, random_states, save_checkpoint
 from harness.training.meter import Meter, padding
 from harness.training.module import LoraModule, Made, NonFinite, not_finite
-from harness.training.peers import gather
+from harness.training.peers import Meeting, gather
 
 
 class Log(Protocol):
@@ -64,15 +64,16 @@ class Recorder(Callback):
         log: experiment tracker.
         guard: says whether to go on.
         meter: counts what the time is spent on.
+        meeting: of the processes.
     """
 
     def __init__(
         self, state: TrainState, data: MeetingData, settings: Train, folder: Path, log: Log,
-        guard: Guard, meter: Meter,
+        guard: Guard, meter: Meter, meeting: Meeting,
     ) -> None:  # fmt: skip
         self.state, self.data, self.settings = state, data, settings
         self.folder, self.tracker = folder, log
-        self.guard, self.meter = guard, meter
+        self.guard, self.meter, self.meeting = guard, meter, meeting
         self.first = data.rank == 0
         self.metrics = folder / "train" / "metrics.jsonl"
         self.loss = 0.0
@@ -129,8 +130,11 @@ class Recorder(Callback):
     def save(self, trainer: Trainer, module: LoraModule) -> None:
         """Write a checkpoint of this boundary, if everything in it may still be trained on."""
         held = gather((module.observer.take(), random_states()))
-        if not self.first:
-            return
+        with self.meeting.first_alone(f"saved/{self.state.step}"):
+            if self.first:
+                self._save(trainer, module, held)
+
+    def _save(self, trainer: Trainer, module: LoraModule, held: list[Any]) -> None:
         self.guard.before_saving()
         leaves, *others = (leaves for leaves, _ in held)
         leaves = leaves + [leaf for other in others for leaf in module.observer.learn(other)]
