@@ -183,7 +183,7 @@ def _train(
     recorder = Recorder(state, data, config.train, run.path, tracker, guard, meter, meeting)
     callbacks: list[Callback] = [recorder, *([Bar(len(data.steps), recorder)] * (data.rank == 0))]
     if compiling.on:
-        callbacks.append(Confirm(config.lora.dropout > 0))
+        callbacks.append(Confirm())
     _fit(_trainer(config, callbacks, data.processes), module, data, guard.stop)
     if data.rank == 0:
         write_json(run.file("train", "speed.json"), meter.report())

@@ -151,11 +151,10 @@ class LoraModule(LightningModule):
         self._copy_masters()
         self.made = Made(loss, rate, round(float(asked)), float(norm))
 
-    def gradient_of(self, step: Step) -> Tensor:
-        """Gradient of this process's share of a step as one vector, leaving no trace of it."""
+    def gradient_of(self, batch: Batch) -> Tensor:
+        """Gradient of one batch's mean loss as one vector, leaving no trace of it."""
         with torch.random.fork_rng():
-            for batch in step.micro:
-                (self._loss(batch) / max(1, step.supervised)).backward()
+            (self._loss(batch) / max(1, batch.supervised)).backward()
         self._observed.clear()
         found = torch.cat([w.grad.float().flatten() for w in self.weights if w.grad is not None])
         for weight in self.weights:
